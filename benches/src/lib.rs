@@ -1,0 +1,1 @@
+//! Benchmarks of the workspace, each beside the real peer in the same run; see `benches/benches`.
