@@ -6,6 +6,7 @@ pub mod names;
 pub mod seccomp;
 pub mod selinux;
 pub mod status;
+pub mod syscall_names;
 mod text_enum;
 
 pub use diagnostic::{Diagnostic, FieldPath, PathSegment, Severity, Span};
