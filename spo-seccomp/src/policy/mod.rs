@@ -281,6 +281,18 @@ impl Policy {
         }
     }
 
+    /// Whether some arguments satisfy the conditions of both rules.
+    pub(crate) fn both_match(&self, a: &Applied, b: &Applied) -> bool {
+        let mut store = Store::default();
+        let no = store.leaf(Verdict::KILL_PROCESS);
+        let [first, second] = [a, b].map(|rule| {
+            let rule = Applied { verdict: Verdict::ALLOW, ..rule.clone() };
+            read::decide(&mut store, &[rule], no)
+        });
+        let both = store.apply(first, second, &Verdict::more_restrictive);
+        both != no
+    }
+
     pub(crate) fn rules_of(&self, arch: Arch, number: u32) -> &[Applied] {
         let call = self.arches.get(&arch).and_then(|policy| policy.call(number));
         let range = call.map_or(0..0, |call| call.rules.clone());
