@@ -77,14 +77,11 @@ fn arch_policy(
     let too_many = || DecompileError::TooManyNumbers(MAX_NUMBERS, arch);
     let default = at(line, last).ok_or_else(too_many)?;
     let mut calls: Vec<Call> = Vec::new();
-    let starts: Vec<u32> =
-        std::iter::once(first).chain(line.range(first..=last).map(|(start, _)| *start)).collect();
+    let mut starts = vec![first];
+    starts.extend(line.range(first.saturating_add(1)..=last).map(|(start, _)| *start));
     for (i, start) in starts.iter().enumerate() {
         let Some(decision) = at(line, *start).filter(|id| *id != default) else { continue };
         let end = starts.get(i + 1).map_or(last, |next| next.saturating_sub(1));
-        if calls.last().is_some_and(|call| call.number >= *start) || end < *start {
-            continue;
-        }
         if end - start >= MAX_NUMBERS || calls.len() as u32 >= MAX_NUMBERS {
             return Err(too_many());
         }
