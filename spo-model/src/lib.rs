@@ -4,6 +4,8 @@ pub mod apparmor;
 pub mod base;
 pub mod binding;
 pub mod convert;
+#[cfg(feature = "kube")]
+pub mod crd;
 pub mod daemon;
 pub mod diagnostic;
 pub mod kind;

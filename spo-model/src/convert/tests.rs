@@ -276,6 +276,19 @@ fn the_eight_security_fields_of_the_spod_survive_the_old_version() {
 }
 
 #[test]
+fn the_guides_allow_rules_are_read() {
+    let spec = json!({ "allow": { "@self": { "tcp_socket": ["listen", "accept"] }, "http_port_t": { "tcp_socket": ["name_bind"] } } });
+    let document = document("SelinuxProfile", "v1alpha2", spec.clone());
+    let v1 = convert(&document, Version::V1).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(v1["spec"]["allow"], spec["allow"]);
+    assert_eq!(convert(&v1, Version::V1alpha2).expect("converts"), document);
+    let mut bad = document;
+    bad["spec"]["allow"] = json!({ "a b": { "c": ["d"] } });
+    let found = decode(&bad).expect_err("no identifier");
+    assert!(found[0].path.to_string().starts_with("spec.allow"), "{found:?}");
+}
+
+#[test]
 fn explicit_empty_lists_and_zero_numbers_are_kept() {
     let spec = json!({ "inherit": [] });
     let AnyObject::SelinuxProfile(profile) = hub("SelinuxProfile", "v1alpha2", spec) else {

@@ -99,6 +99,12 @@ fn structural(schema: &mut Value) {
             fields.entry(key).or_insert(value);
         }
     }
+    // Keys that obey a rule: a structural schema cannot state it, the types do.
+    if let Some(Value::Object(patterns)) = fields.remove("patternProperties")
+        && let Some(values) = patterns.into_values().next()
+    {
+        fields.insert("additionalProperties".to_owned(), values);
+    }
     if fields.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint")) {
         fields.insert("format".to_owned(), json!("int64"));
     }
