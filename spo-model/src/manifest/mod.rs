@@ -9,6 +9,8 @@
 
 mod node;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 

@@ -181,6 +181,10 @@ impl Builder<'_> {
                 let plain = style == ScalarStyle::Plain;
                 let is_merge = plain && text == "<<" && tag.is_none();
                 let span = self.places.span(start, end);
+                // A key is text, whatever it looks like.
+                let is_key =
+                    matches!(self.stack.last(), Some(Open { data: OpenData::Map { key: None, .. }, .. }));
+                let plain = plain && !is_key;
                 let data = match scalar::resolve(text.into_owned(), plain, tag.as_deref()) {
                     Ok(Scalar::Null) => Data::Null,
                     Ok(Scalar::Bool(b)) => Data::Bool(b),
@@ -263,15 +267,11 @@ impl Builder<'_> {
         match &mut open.data {
             OpenData::List(elements) => elements.push(node),
             OpenData::Map { lines, key: key @ None, .. } => {
-                let text = match &node.data {
-                    Data::Text(text) => text.clone(),
-                    Data::Bool(b) => b.to_string(),
-                    Data::Number(n) => n.to_string(),
-                    Data::Null | Data::List(_) | Data::Map(_) => {
-                        return Err(Diagnostic::error("syntax", FieldPath::root(), "a key has to be text")
-                            .with_span(node.span));
-                    }
+                let Data::Text(text) = &node.data else {
+                    let problem = Diagnostic::error("syntax", FieldPath::root(), "a key has to be text");
+                    return Err(problem.with_span(node.span));
                 };
+                let text = text.clone();
                 if let Some(first) = lines.insert(text.clone(), node.span.line).filter(|_| !is_merge) {
                     let message =
                         format!("the key {:?} stands here twice", crate::diagnostic::shorten(&text));

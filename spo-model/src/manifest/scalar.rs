@@ -1,7 +1,9 @@
 //! What an unquoted word means.
 //!
 //! The rules are those of `sigs.k8s.io/yaml`, so that a manifest means the same here and to `kubectl`: YAML 1.1
-//! booleans (`yes`, `on`), octal numbers with a leading zero, hexadecimal numbers, underscores in numbers.
+//! booleans (`yes`, `on`), octal numbers with a leading zero, hexadecimal numbers, underscores in numbers. One
+//! difference: `y` and `n` are text here, since a one-letter name is likelier than a one-letter boolean, and a text
+//! in the place of a boolean is an error, never a guess.
 
 use serde_json::Number;
 
@@ -26,12 +28,8 @@ pub(super) fn resolve(text: String, plain: bool, tag: Option<&str>) -> Result<Sc
     }
     let found = match text.as_str() {
         "" | "~" | "null" | "Null" | "NULL" => Scalar::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
-            Scalar::Bool(true)
-        }
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
-            Scalar::Bool(false)
-        }
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Scalar::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Scalar::Bool(false),
         word => match number(word) {
             Some(number) => Scalar::Number(number?),
             None => Scalar::Text(text),

@@ -72,3 +72,6 @@ fn name(object: &AnyObject, problems: &mut Vec<Diagnostic>) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
