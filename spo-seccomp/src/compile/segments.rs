@@ -1,0 +1,179 @@
+//! The number line of one audit token, cut where the decision changes.
+
+use spo_model::seccomp::{Arch, Errno};
+
+use super::Weights;
+use crate::{
+    Policy, Verdict,
+    decision::Id,
+    policy::ArchPolicy,
+    syscalls::{Syscall, X32_BIT},
+};
+
+/// All numbers from `start` to the next segment have one decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) start: u32,
+    pub(crate) target: Target,
+}
+
+/// Where a number leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// A decision of the policy.
+    Decision(Id),
+    /// An answer that is not the policy's own: wrong architecture or `ENOSYS`.
+    Fixed(u32),
+}
+
+/// A piece of the number line with its weight, what the tree search works on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) target: Target,
+    pub(crate) weight: u32,
+}
+
+pub(crate) struct Weighted {
+    pub(crate) pieces: Vec<Piece>,
+    /// Single numbers that matter so much that they may deserve a test of their own, heaviest first.
+    pub(crate) points: Vec<(u32, u32)>,
+}
+
+/// The segments of the architectures that share a token, from 0 up.
+pub(crate) fn segments(policy: &Policy, token: &[Arch], enosys: bool) -> Vec<Segment> {
+    let covered = |arch: Arch| token.contains(&arch).then(|| policy.arches.get(&arch)).flatten();
+    let mut line = Line { segments: Vec::new() };
+    let bad = Target::Fixed(policy.bad_arch().raw());
+    if !token.iter().any(|arch| matches!(arch, Arch::X86_64 | Arch::X32)) {
+        if let Some(arch) = token.first().and_then(|arch| covered(*arch)) {
+            line.add(policy, arch, 0, enosys);
+        }
+        return line.segments;
+    }
+    match covered(Arch::X86_64) {
+        Some(arch) => line.add(policy, arch, 0, enosys),
+        None => line.push(0, bad),
+    }
+    match covered(Arch::X32) {
+        Some(arch) => line.add(policy, arch, X32_BIT, enosys),
+        None => line.push(X32_BIT, bad),
+    }
+    if let Some(arch) = covered(Arch::X86_64).or_else(|| covered(Arch::X32)) {
+        line.push(u32::MAX, Target::Decision(arch.minus_one));
+    }
+    line.segments
+}
+
+/// The number above which an architecture answers `ENOSYS`, `None` where it does not.
+pub(crate) fn ceiling(policy: &Policy, arch: &ArchPolicy, enosys: bool) -> Option<u32> {
+    let denies = policy.store.verdict(arch.default).is_some_and(|verdict| !verdict.permits());
+    arch.newest.filter(|_| enosys && denies)
+}
+
+/// The answer above the ceiling.
+pub(crate) const ABOVE_CEILING: Verdict = Verdict::errno(Errno::ENOSYS);
+
+/// Segments with the weights of the numbers in them.
+pub(crate) fn weighted(segments: &[Segment], token: &[Arch], weights: &Weights) -> Weighted {
+    let mut calls: Vec<(u32, u64)> = Vec::new();
+    for &arch in token {
+        calls.extend(Syscall::of(arch).map(|(call, number)| (number, weight(call.name(), weights))));
+    }
+    calls.sort_unstable();
+    calls.dedup_by_key(|call| call.0);
+    let total: u64 = calls.iter().map(|call| call.1).sum::<u64>().max(1);
+    // Sums of weights times depth stay below 2^32.
+    let scaled = |weight: u64| {
+        if total < SCALE { weight as u32 } else { (weight as f64 * SCALE as f64 / total as f64) as u32 }
+    };
+    let mut next = calls.iter().peekable();
+    let mut pieces = Vec::with_capacity(segments.len());
+    for (i, segment) in segments.iter().enumerate() {
+        let end = segments.get(i + 1).map_or(u32::MAX, |next| next.start - 1);
+        let mut weight = 0;
+        while let Some(call) = next.next_if(|call| call.0 <= end) {
+            weight += scaled(call.1);
+        }
+        pieces.push(Piece { start: segment.start, end, target: segment.target, weight });
+    }
+    let mut points: Vec<(u32, u32)> = Vec::new();
+    if *weights != Weights::Uniform {
+        points.extend(
+            calls.iter().map(|call| (call.0, scaled(call.1))).filter(|p| u64::from(p.1) > SCALE / 64),
+        );
+        points.sort_by_key(|point| std::cmp::Reverse(point.1));
+        points.truncate(8);
+    }
+    Weighted { pieces, points }
+}
+
+const SCALE: u64 = 1 << 20;
+
+fn weight(name: &str, weights: &Weights) -> u64 {
+    match weights {
+        Weights::Uniform => 1,
+        Weights::Typical => TYPICAL.iter().find(|(call, _)| *call == name).map_or(1, |(_, count)| *count),
+        Weights::Counts(counts) => counts.get(name).copied().unwrap_or(0).clamp(1, 1 << 40),
+    }
+}
+
+/// Calls of a database benchmark under gVisor (gvisor.dev, February 2024, "seccomp").
+pub(crate) const TYPICAL: [(&str, u64); 19] = [
+    ("futex", 870_063),
+    ("nanosleep", 275_649),
+    ("sendmmsg", 160_201),
+    ("fstat", 115_769),
+    ("ppoll", 69_749),
+    ("fsync", 23_131),
+    ("pwrite64", 14_096),
+    ("epoll_pwait", 12_266),
+    ("close", 1_991),
+    ("tgkill", 1_414),
+    ("rt_sigreturn", 1_414),
+    ("getpid", 1_413),
+    ("write", 1_080),
+    ("read", 1_056),
+    ("openat", 836),
+    ("madvise", 814),
+    ("pread64", 420),
+    ("sched_yield", 375),
+    ("fallocate", 267),
+];
+
+struct Line {
+    segments: Vec<Segment>,
+}
+
+impl Line {
+    fn add(&mut self, policy: &Policy, arch: &ArchPolicy, from: u32, enosys: bool) {
+        let mut next = from;
+        for call in &arch.calls {
+            if call.number > next {
+                self.push(next, Target::Decision(arch.default));
+            }
+            self.push(call.number, Target::Decision(call.decision));
+            next = call.number.saturating_add(1);
+        }
+        self.push(next, Target::Decision(arch.default));
+        // Nothing above the newest named number has a decision of its own.
+        if let Some(above) = ceiling(policy, arch, enosys).and_then(|newest| newest.checked_add(1)) {
+            self.push(above, Target::Fixed(ABOVE_CEILING.raw()));
+        }
+    }
+
+    fn push(&mut self, start: u32, target: Target) {
+        match self.segments.last_mut() {
+            Some(last) if last.start == start => last.target = target,
+            Some(last) if last.target == target => {}
+            _ => self.segments.push(Segment { start, target }),
+        }
+        // An overwritten segment may have become equal to the one before.
+        if let [.., a, b] = self.segments[..]
+            && a.target == b.target
+        {
+            self.segments.pop();
+        }
+    }
+}
