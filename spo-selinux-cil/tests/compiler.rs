@@ -178,5 +178,32 @@ fn debians_policy_parses_prints_and_resolves() {
     let mut forest = Forest::new();
     let options = Options::default().for_version(Version::V3_4).with_multiple_declarations(true);
     let policy = resolve_texts(&files, &mut forest, &options);
-    println!("{} types, {} attributes, {} allow rules", policy.type_count(), policy.attribute_count(), policy.rule_count(RuleKind::Allow));
+    assert_eq!((policy.type_count(), policy.booleans().len(), policy.classes().count()), (4098, 312, 134));
+    if !tool("secilc") || !tool("seinfo") {
+        return;
+    }
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy");
+    let kinds = [RuleKind::Allow, RuleKind::DontAudit, RuleKind::AuditAllow];
+    let written = kinds.map(|k| policy.compiled_rule_count(k));
+    assert_eq!(written, compiled_counts(&folder, &["-m", "-N"]));
+    let expanded = kinds.map(|k| policy.expanded_rule_count(k));
+    assert_eq!(expanded, compiled_counts(&folder, &["-m", "-N", "-G", "-X", "100000"]));
+}
+
+/// Allow, dontaudit and auditallow rules that `seinfo` counts in what `secilc` makes of a folder.
+fn compiled_counts(folder: &std::path::Path, flags: &[&str]) -> [usize; 3] {
+    let binary = folder.join("policy.bin");
+    let mut command = Command::new("secilc");
+    command.args(flags).arg("-o").arg(&binary).arg("-f").arg(folder.join("contexts"));
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "cil"));
+    files.sort();
+    assert!(command.args(files).status().unwrap().success());
+    let info = Command::new("seinfo").arg(&binary).output().unwrap();
+    let info = String::from_utf8(info.stdout).unwrap();
+    let words: Vec<&str> = info.split_whitespace().collect();
+    ["Allow:", "Dontaudit:", "Auditallow:"].map(|label| {
+        let at = words.iter().position(|w| *w == label).unwrap_or_else(|| panic!("no {label} in {info}"));
+        words[at + 1].parse().unwrap()
+    })
 }

@@ -1,6 +1,7 @@
 //! A resolved policy: names are numbers, attributes are bitsets, rules are flat and indexed.
 
 mod bitset;
+mod count;
 
 use std::collections::HashMap;
 
