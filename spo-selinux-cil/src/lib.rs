@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![allow(clippy::result_large_err, reason = "diagnostics are the errors of the whole workspace, off the fast paths")]
 
+pub mod policy;
 pub mod render;
+pub mod resolve;
 mod suggest;
 pub mod syntax;
 pub mod templates;
