@@ -171,6 +171,7 @@ impl Kind {
 }
 
 /// A version of the group that some release served and none does now, with what became of it.
+#[cfg(feature = "documents")]
 pub(crate) fn retired(kind: Kind, version: &str) -> Option<&'static str> {
     match (kind, version) {
         (Kind::SeccompProfile, "v1alpha1") => Some("write it as v1beta1 or v1"),

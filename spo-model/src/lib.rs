@@ -1,6 +1,7 @@
 //! The resource types of `security-profiles-operator.x-k8s.io`: all eight kinds, in every version they had.
 //!
 //! ```
+//! # #[cfg(feature = "documents")] {
 //! use spo_model::{manifest::{self, Content, Limits}, object::AnyObject, State};
 //!
 //! let text = "\
@@ -19,9 +20,10 @@
 //! assert_eq!(profile.spec.state, State::Disabled);
 //! assert_eq!(
 //!     entries[0].diagnostics[0].to_string(),
-//!     "8:36: error[unknown-syscall]: spec.syscalls[0].names[0]: no kernel has a syscall \"raed\" \
+//!     "8:38: error[unknown-syscall]: spec.syscalls[0].names[0]: no kernel has a syscall \"raed\" \
 //!      (did you mean \"read\"?)"
 //! );
+//! # }
 //! ```
 //!
 //! # The way a document takes
@@ -41,6 +43,8 @@
 //! * [`convert`] does that both ways without loss: what the target version cannot show travels in one annotation.
 //! * [`schema`] checks the form of a document, all problems at once; [`validate`] checks the rules between fields.
 //! * [`names`] is the one place for paths, labels and names in the kernel; [`base`] finds who inherits from whom.
+//! * Without the default feature `documents`, only the types, their rules, the names and the chains are left, for
+//!   crates that compile profiles and do not read them.
 //! * With the feature `kube`, the module `crd` has the CustomResourceDefinitions.
 //!
 //! # Limits
@@ -55,6 +59,7 @@
 pub mod apparmor;
 pub mod base;
 pub mod binding;
+#[cfg(feature = "documents")]
 pub mod convert;
 #[cfg(feature = "kube")]
 pub mod crd;
@@ -62,18 +67,22 @@ pub mod daemon;
 pub mod diagnostic;
 pub mod kind;
 pub mod kubernetes;
+#[cfg(feature = "documents")]
 pub mod manifest;
 pub mod names;
 pub mod node_status;
 pub mod object;
 pub mod recording;
+#[cfg(feature = "documents")]
 pub mod schema;
 pub mod seccomp;
 pub mod selinux;
+#[cfg(feature = "documents")]
 mod served;
 pub mod status;
 pub mod syscall_names;
 mod text_enum;
+#[cfg(feature = "documents")]
 pub mod validate;
 
 pub use diagnostic::{Diagnostic, FieldPath, PathSegment, Severity, Span};

@@ -14,9 +14,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "documents")]
 use sha2::{Digest, Sha256};
 
-use crate::{daemon::ObjectName, kind::Kind, text_enum::checked_string};
+#[cfg(feature = "documents")]
+use crate::kind::Kind;
+use crate::{daemon::ObjectName, text_enum::checked_string};
 
 checked_string! {
     /// The name of a namespace: a DNS-1123 label.
@@ -171,6 +174,7 @@ pub struct NameTooLong {
 
 /// The value of the label `spo.x-k8s.io/profile-id`: `<Kind>-<name>` if that has fewer than 63 characters,
 /// else `<Kind>-` and as many hexadecimal digits of its SHA-256 as fit into 63.
+#[cfg(feature = "documents")]
 pub fn profile_id(kind: Kind, name: &str) -> String {
     let id = format!("{kind}-{name}");
     if id.len() < 63 {
@@ -184,6 +188,7 @@ pub fn profile_id(kind: Kind, name: &str) -> String {
 ///
 /// It starts with the kind's short word, so profiles of two kinds with one name have two statuses, and it ends
 /// in a hash of kind, namespace, profile and node wherever the plain form could be ambiguous or too long.
+#[cfg(feature = "documents")]
 pub fn node_status_name(kind: Kind, key: &ProfileKey, node: &str) -> String {
     let word = match kind {
         Kind::SeccompProfile => "seccomp",
@@ -234,11 +239,12 @@ fn is_label_text(label: &str) -> bool {
         && bytes.iter().all(|&b| alphanumeric(b) || b == b'-')
 }
 
+#[cfg(feature = "documents")]
 fn hex_digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "documents"))]
 mod tests {
     use super::*;
 

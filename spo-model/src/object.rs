@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -101,17 +101,20 @@ macro_rules! objects {
                 match self { $(Self::$kind(object) => &mut object.metadata,)+ }
             }
 
+            #[cfg(feature = "documents")]
             /// The object as v1 has it, without `apiVersion` and `kind`.
             pub(crate) fn to_body(&self) -> Result<Value, serde_json::Error> {
                 match self { $(Self::$kind(object) => serde_json::to_value(object),)+ }
             }
 
+            #[cfg(feature = "documents")]
             /// Reads what v1 has, without `apiVersion` and `kind`.
             pub(crate) fn from_body(kind: Kind, body: Value) -> Result<Self, PathError> {
                 match kind { $(Kind::$kind => read::<$kind>(body).map(Self::$kind),)+ }
             }
         }
 
+        #[cfg(feature = "documents")]
         /// The schemas of `spec` and `status` of a kind.
         pub(crate) fn schemas(kind: Kind, generator: &mut schemars::SchemaGenerator) -> [schemars::Schema; 2] {
             match kind {
@@ -156,8 +159,10 @@ impl AnyObject {
     }
 }
 
+#[cfg(feature = "documents")]
 pub(crate) type PathError = serde_path_to_error::Error<serde_json::Error>;
 
-fn read<T: DeserializeOwned>(body: Value) -> Result<T, PathError> {
+#[cfg(feature = "documents")]
+fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, PathError> {
     serde_path_to_error::deserialize(body)
 }

@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![allow(clippy::result_large_err, reason = "diagnostics are the errors of the whole workspace, off the fast paths")]
+#![allow(
+    clippy::result_large_err,
+    reason = "diagnostics are the errors of the whole workspace, off the fast paths"
+)]
 
 pub mod policy;
 pub mod render;

@@ -81,7 +81,8 @@ impl TypeSet {
     }
 
     pub(crate) fn as_attribute(self) -> Option<usize> {
-        (self.0 & Self::ATTRIBUTE != 0 && self.0 < Self::OTHER.0).then_some((self.0 & !Self::ATTRIBUTE) as usize)
+        (self.0 & Self::ATTRIBUTE != 0 && self.0 < Self::OTHER.0)
+            .then_some((self.0 & !Self::ATTRIBUTE) as usize)
     }
 }
 
@@ -184,9 +185,17 @@ pub(crate) enum ConstraintStep {
     Or,
     Not,
     /// Compares two of the subjects' fields: words such as `t1`, `h2`.
-    Fields { op: &'static str, left: &'static str, right: &'static str },
+    Fields {
+        op: &'static str,
+        left: &'static str,
+        right: &'static str,
+    },
     /// Whether the type of a subject (1, 2, 3) is one of a set.
-    Types { subject: u8, negated: bool, set: BitSet },
+    Types {
+        subject: u8,
+        negated: bool,
+        set: BitSet,
+    },
     /// A comparison of users or roles with names.
     Other,
 }
@@ -262,7 +271,8 @@ impl Policy {
 
     /// Names of the types of a type or attribute, sorted.
     pub fn member_names(&self, set: TypeSet) -> Vec<&str> {
-        let mut names: Vec<_> = self.members(set).iter().filter_map(|t| Some(self.types.get(t)?.name.as_str())).collect();
+        let mut names: Vec<_> =
+            self.members(set).iter().filter_map(|t| Some(self.types.get(t)?.name.as_str())).collect();
         names.sort_unstable();
         names
     }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     policy::{
-        AttributeInfo, AvRule, BitSet, BoolExpression, BoolStep, ClassInfo, Condition, Constraint, ConstraintStep,
-        ExtendedRule, Origin, PortContext, RuleKind, TypeInfo, TypeRule, TypeSet,
+        AttributeInfo, AvRule, BitSet, BoolExpression, BoolStep, ClassInfo, Condition, Constraint,
+        ConstraintStep, ExtendedRule, Origin, PortContext, RuleKind, TypeInfo, TypeRule, TypeSet,
     },
     syntax::{NodeId, Symbol, View, number, word},
 };
@@ -135,7 +135,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         for id in 0..self.tables.decls.len() {
             let decl = self.tables.decls[id];
-            if decl.ns != Ns::Type || decl.kind != DeclKind::Alias || decl.live == 0 || self.is_dropped(decl.home) {
+            if decl.ns != Ns::Type
+                || decl.kind != DeclKind::Alias
+                || decl.live == 0
+                || self.is_dropped(decl.home)
+            {
                 continue;
             }
             let mut end = decl.index;
@@ -220,7 +224,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
             }
             word::ROLEATTRIBUTESET => self.members(arg(0), arg(1), f, Ns::Role)?,
             word::USERATTRIBUTESET => self.members(arg(0), arg(1), f, Ns::User)?,
-            word::TYPETRANSITION | word::TYPECHANGE | word::TYPEMEMBER => self.type_rule(keyword, s, &args)?,
+            word::TYPETRANSITION | word::TYPECHANGE | word::TYPEMEMBER => {
+                self.type_rule(keyword, s, &args)?
+            }
             word::RANGETRANSITION => {
                 self.type_set(arg(0), f)?;
                 self.type_set(arg(1), f)?;
@@ -430,7 +436,16 @@ impl<'f, 'a> Resolver<'f, 'a> {
         for (class, permissions) in masks {
             let class = self.classes[class as usize].number;
             let node = s.node.0;
-            self.policy.rules.push(AvRule { source, target, permissions, class, kind, condition, origin, node });
+            self.policy.rules.push(AvRule {
+                source,
+                target,
+                permissions,
+                class,
+                kind,
+                condition,
+                origin,
+                node,
+            });
         }
         Ok(())
     }
@@ -451,9 +466,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         // Nearly all sets are names of members; only the rest waits until all members are known.
         let single = (!set.is_list()).then_some(set);
-        let plain = set.head().is_some_and(|h| {
-            !matches!(h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF)
-        }) && set.children().all(|v| !v.is_list());
+        let plain = set
+            .head()
+            .is_some_and(|h| !matches!(h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF))
+            && set.children().all(|v| !v.is_list());
         if single.is_some() || plain {
             let mut found = Vec::new();
             let mut inner = false;
@@ -674,7 +690,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
         if !self.emit {
             return Ok(());
         }
-        let mut ends = if numbers.is_list() { numbers.children() } else { numbers.forest().view(s.node).children() };
+        let mut ends =
+            if numbers.is_list() { numbers.children() } else { numbers.forest().view(s.node).children() };
         let read = |v: Option<View<'_, '_>>| v.and_then(|v| number(v.text())).unwrap_or(0) as u16;
         let (low, high) = if numbers.is_list() {
             (read(ends.next()), read(ends.next()))
@@ -737,9 +754,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 let t = self.type_set(v, frame)?;
                 if self.emit {
                     // Attributes are filled in when their members are known.
-                    set.insert(t.as_type().unwrap_or_else(|| {
-                        t.as_attribute().map_or(0, |a| a + self.policy.types.len())
-                    }));
+                    set.insert(
+                        t.as_type()
+                            .unwrap_or_else(|| t.as_attribute().map_or(0, |a| a + self.policy.types.len())),
+                    );
                 }
             } else {
                 self.actual(v, frame, ns)?;
@@ -832,7 +850,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
     }
 
     pub(super) fn live_heads(&self, keyword: Symbol) -> Vec<Instance> {
-        let wanted = |s: &&Instance| self.forest.view(s.node).head() == Some(keyword) && !self.is_dropped(s.frame);
+        let wanted =
+            |s: &&Instance| self.forest.view(s.node).head() == Some(keyword) && !self.is_dropped(s.frame);
         self.statements.iter().filter(wanted).copied().collect()
     }
 }
@@ -845,8 +864,15 @@ fn names<'f, 'a>(view: View<'f, 'a>) -> impl Iterator<Item = View<'f, 'a>> {
 /// Policy capabilities and the first compiler release that knows each (libsepol `polcaps.c`).
 fn is_capability(name: &str, minor: u8) -> bool {
     let since = match name {
-        "network_peer_controls" | "open_perms" | "redhat1" | "always_check_network" | "extended_socket_class"
-        | "cgroup_seclabel" | "nnp_nosuid_transition" | "genfs_seclabel_symlinks" | "ioctl_skip_cloexec" => 0,
+        "network_peer_controls"
+        | "open_perms"
+        | "redhat1"
+        | "always_check_network"
+        | "extended_socket_class"
+        | "cgroup_seclabel"
+        | "nnp_nosuid_transition"
+        | "genfs_seclabel_symlinks"
+        | "ioctl_skip_cloexec" => 0,
         "userspace_initial_context" => 6,
         "netlink_xperm" => 8,
         "netif_wildcard" | "genfs_seclabel_wildcard" => 9,

@@ -22,8 +22,6 @@ mod optionals;
 mod sets;
 mod verify;
 
-
-
 use spo_model::{Diagnostic, FieldPath};
 
 use crate::{

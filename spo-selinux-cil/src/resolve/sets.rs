@@ -84,9 +84,9 @@ where
         if let Some(view) = current.take() {
             if view.is_list() && view.head() != Some(word::RANGE) {
                 let mut rest = view.children();
-                let operator = view.head().filter(|h| {
-                    matches!(*h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF)
-                });
+                let operator = view
+                    .head()
+                    .filter(|h| matches!(*h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF));
                 if operator.is_some() {
                     rest.next();
                 }
@@ -164,7 +164,12 @@ pub(super) struct Group {
 
 impl<'f, 'a> Resolver<'f, 'a> {
     /// Postfix form of a boolean expression, names resolved.
-    pub(super) fn boolean_steps(&mut self, root: View<'f, 'a>, frame: FrameId, ns: Ns) -> Resolved<BoolSteps> {
+    pub(super) fn boolean_steps(
+        &mut self,
+        root: View<'f, 'a>,
+        frame: FrameId,
+        ns: Ns,
+    ) -> Resolved<BoolSteps> {
         let mut out = Vec::new();
         let mut stack = vec![(root, false)];
         while let Some((view, visited)) = stack.pop() {
@@ -209,7 +214,12 @@ impl<'f, 'a> Resolver<'f, 'a> {
     }
 
     /// Members of all attributes of a kind: what each group's expressions say, groups inside groups included.
-    pub(super) fn close_groups(&mut self, mut groups: Vec<Group>, ns: Ns, count: usize) -> Resolved<Vec<BitSet>> {
+    pub(super) fn close_groups(
+        &mut self,
+        mut groups: Vec<Group>,
+        ns: Ns,
+        count: usize,
+    ) -> Resolved<Vec<BitSet>> {
         let attribute = match ns {
             Ns::Type => DeclKind::TypeAttribute,
             Ns::Role => DeclKind::RoleAttribute,
