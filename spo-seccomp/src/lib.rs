@@ -1,5 +1,6 @@
 //! spo-seccomp
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "load"), forbid(unsafe_code))]
+#![cfg_attr(feature = "load", deny(unsafe_code))]
 #![deny(missing_docs)]
 
 pub use action::Verdict;
@@ -13,6 +14,7 @@ pub use validate::Mismatch;
 
 mod action;
 pub mod arch;
+pub mod backend;
 pub mod bpf;
 mod compile;
 mod decision;

@@ -143,7 +143,6 @@ pub(super) fn conditions(
 ) -> Vec<(Comparison, Width)> {
     let mut found: Vec<(Comparison, Width)> = filters
         .iter()
-        .filter(|filter| filter.op != Op::MaskedEqual || filter.value.0 != 0)
         .map(|filter| {
             let comparison = Comparison {
                 index: filter.index.get(),
@@ -152,6 +151,11 @@ pub(super) fn conditions(
                 value_two: if filter.op == Op::MaskedEqual { filter.value.0 & filter.value_two.0 } else { 0 },
             };
             width(comparison, call.param(comparison.index), arch, number, options)
+        })
+        // A mask without bits in the part that counts is no condition.
+        .filter(|(c, width)| {
+            let counts = if *width == Width::Low { c.value & 0xffff_ffff } else { c.value };
+            c.op != Op::MaskedEqual || counts != 0 || c.value_two != 0
         })
         .collect();
     found.sort_by(|a, b| canonical_order::compare(&[*a], &[*b]));
