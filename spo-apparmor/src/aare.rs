@@ -142,7 +142,7 @@ impl Aare {
     }
 
     /// Whether a negated class could match `/`, which few authors expect.
-    pub(crate) fn has_negated_class_with_slash(&self) -> bool {
+    pub fn has_negated_class_with_slash(&self) -> bool {
         fn find(nodes: &[Node]) -> bool {
             nodes.iter().any(|node| match node {
                 Node::Set(set) => set.contains(b'/') && set.contains(0xff),

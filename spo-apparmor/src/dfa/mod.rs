@@ -112,11 +112,6 @@ impl Dfa {
         &self.sets
     }
 
-    /// One readable byte of each class.
-    pub(crate) fn samples(&self) -> &[u8] {
-        &self.samples
-    }
-
     /// A shortest text for each set of globs, by breadth-first search.
     pub(crate) fn shortest(&self) -> Vec<Option<Vec<u8>>> {
         let mut found: Vec<Option<Vec<u8>>> = vec![None; self.sets.len()];

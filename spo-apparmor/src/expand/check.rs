@@ -8,7 +8,8 @@ use super::{FlatProfile, FlatRule, Unit, diagnostic_at};
 use crate::{
     aare::Aare,
     dfa::{TooComplex, intersection_witness},
-    tree::{Access, Exec, FileRule, Owner, RuleKind, Safety},
+    meaning::exec_of,
+    tree::{Access, Exec, Owner, RuleKind, Safety},
 };
 
 pub(super) fn check(unit: &mut Unit, text: &str) {
@@ -18,21 +19,6 @@ pub(super) fn check(unit: &mut Unit, text: &str) {
         change_profile_conflicts(profile, unit, text, &mut found);
     }
     unit.diagnostics.extend(found);
-}
-
-/// How a rule executes: the mode with its scrubbing, and the named profile.
-pub(crate) fn exec_of(file: &FileRule) -> Option<(Exec, Option<&str>)> {
-    let mut exec = file.exec?;
-    match file.safety {
-        Some(Safety::Safe) => exec.scrub = true,
-        Some(Safety::Unsafe) => exec.scrub = false,
-        None => {}
-    }
-    if exec.kind == crate::tree::ExecKind::Inherit {
-        exec.scrub = false;
-    }
-    let target = file.target.as_ref().map(|t| t.text.as_str());
-    Some((exec, target))
 }
 
 fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Vec<spo_model::Diagnostic>) {

@@ -1,6 +1,7 @@
 //! Headers of profiles and hats, and the prefixes of rules.
 
 use super::{Failure, Parse, Parser, TokenKind, WordRule, words};
+use crate::TextRange;
 use crate::tree::{
     Access, Condition, ConditionOp, Flag, Item, Mode, Owner, Prefix, Profile, ProfileKind, Value, Version,
 };
@@ -42,6 +43,7 @@ impl Parser<'_> {
                 .with_help("write \"profile\" in front of a name that is no path"));
         }
         let mut profile = Profile { kind, namespace, name, ..Profile::default() };
+        let mut head_end = self.c.pos;
         self.c.trivia();
         if matches!(self.c.peek(), Some(b'/' | b'"' | b'@')) {
             let value = self.c.value(WordRule::Id, "the path that the profile attaches to")?;
@@ -53,6 +55,7 @@ impl Parser<'_> {
                 ));
             }
             profile.attachment = Some(value);
+            head_end = self.c.pos;
         }
         self.c.trivia();
         if self.c.peek_word() == "xattrs" {
@@ -61,10 +64,12 @@ impl Parser<'_> {
             self.c.expect("=")?;
             self.c.trivia();
             profile.xattrs = Some(self.xattrs()?);
+            head_end = self.c.pos;
             self.c.trivia();
         }
         while self.c.peek() == Some(b'+') {
             profile.identities.push(self.identities()?);
+            head_end = self.c.pos;
             self.c.trivia();
         }
         let flags_start = self.c.pos;
@@ -77,7 +82,10 @@ impl Parser<'_> {
         } else if self.c.peek() == Some(b'(') {
             profile.flags = Some(self.flags(flags_start)?);
         }
-        profile.head = self.range_from(start);
+        if profile.flags.is_some() {
+            head_end = self.c.pos;
+        }
+        profile.head = TextRange::new(start, head_end);
         self.c.trivia();
         if self.c.peek() != Some(b'{') {
             return Err(self

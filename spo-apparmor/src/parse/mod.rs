@@ -14,7 +14,7 @@ mod words;
 use spo_model::{Diagnostic, FieldPath};
 
 pub use cursor::{Token, TokenKind};
-pub(crate) use words::{MOUNT_FLAGS, SIGNALS, SOCKET_TYPES, mount_flag};
+pub(crate) use words::{NETWORK_FAMILIES, SIGNALS, SOCKET_TYPES};
 
 use crate::{
     LineIndex, TextRange,
