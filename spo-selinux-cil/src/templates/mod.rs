@@ -104,6 +104,7 @@ mod tests {
             let policy = resolve(&forest, &Options::default()).unwrap_or_else(|e| panic!("{template}: {}", e[0]));
             assert!(policy.find("p.process").is_some());
             assert!(policy.find("container.process").is_none());
+            assert_eq!(policy.dropped_optionals(), &[] as &[String]);
             assert_eq!(missing(template, &policy), Vec::<String>::new());
         }
     }
