@@ -7,6 +7,7 @@
     reason = "diagnostics are the errors of the whole workspace, off the fast paths"
 )]
 
+pub mod base;
 pub mod policy;
 pub mod render;
 pub mod resolve;
@@ -14,4 +15,5 @@ mod suggest;
 pub mod syntax;
 pub mod templates;
 
+pub use base::{Base, Profile};
 pub use render::{Ancestors, Layout, NoAncestors, Options, Rendered, render, render_raw};

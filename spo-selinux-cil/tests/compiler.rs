@@ -221,3 +221,56 @@ fn compiled_counts(folder: &std::path::Path, flags: &[&str]) -> [usize; 3] {
         words[at + 1].parse().unwrap()
     })
 }
+
+/// Our base and templates, and Debian's policy with our templates, for the compiler itself, `neverallow` on.
+#[test]
+fn templates_compile_on_both_bases() {
+    use spo_selinux_cil::templates::{NAMES, TEMPLATES, minimal_base};
+    if !tool("secilc") {
+        return;
+    }
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("templates");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let base = write("base.cil", &minimal_base());
+    let templates = write("templates.cil", TEMPLATES);
+    let profiles: String = NAMES
+        .iter()
+        .enumerate()
+        .map(|(i, t)| match *t {
+            "container" => "(block p0 (blockinherit container))".to_owned(),
+            t => format!("(block p{i} (blockinherit container) (blockinherit {t}))"),
+        })
+        .collect();
+    let profiles = write("profiles.cil", &profiles);
+    let out = folder.join("policy.bin");
+    let compile = |flags: &[&str], files: &[&PathBuf]| {
+        let mut command = Command::new("secilc");
+        command.args(flags).arg("-o").arg(&out).arg("-f").arg(folder.join("contexts")).args(files);
+        let result = command.output().unwrap();
+        assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+    };
+    compile(&[], &[&base, &templates, &profiles]);
+    let Some(debian) = debian() else { return };
+    let files: Vec<PathBuf> = debian
+        .iter()
+        .map(|(n, _)| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy").join(format!("{n}.cil")))
+        .collect();
+    let mut all: Vec<&PathBuf> = files.iter().collect();
+    all.extend([&templates, &profiles]);
+    compile(&["-m"], &all);
+    let mut forest = Forest::new();
+    for text in [TEMPLATES, &read(&profiles)] {
+        forest.add("templates", text.to_owned()).unwrap();
+    }
+    let options = Options::default().for_version(Version::V3_4).with_multiple_declarations(true);
+    let policy = resolve_texts(&debian, &mut forest, &options);
+    let info = Command::new("seinfo").arg(&out).output().unwrap();
+    let info = String::from_utf8(info.stdout).unwrap();
+    let allow = policy.compiled_rule_count(RuleKind::Allow);
+    assert!(info.contains(&format!("Allow: {allow:>17}")) || info.contains(&format!(" {allow} ")), "{allow}\n{info}");
+}

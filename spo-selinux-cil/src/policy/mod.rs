@@ -2,12 +2,14 @@
 
 mod bitset;
 mod count;
+mod effective;
 
 use std::collections::HashMap;
 
 use spo_model::Span;
 
 pub use bitset::BitSet;
+pub use effective::{Access, Answer, Effective, UnknownName, Why};
 
 /// A policy after resolution.
 ///
@@ -33,6 +35,11 @@ pub struct Policy {
     pub(crate) permissive: BitSet,
     /// Rules by class, as ranges of `by_class`.
     pub(crate) by_class: Vec<Vec<u32>>,
+    /// Rules by source.
+    pub(crate) by_type: Vec<Vec<u32>>,
+    pub(crate) by_attribute: Vec<Vec<u32>>,
+    /// Optionals that were dropped, by name.
+    pub(crate) dropped: Vec<String>,
     /// Copies of the `deny` rules, of which there are few.
     pub(crate) denies: Vec<AvRule>,
 }
@@ -313,6 +320,11 @@ impl Policy {
     /// Whether violations of a type are logged and not denied.
     pub fn is_permissive(&self, set: TypeSet) -> bool {
         set.as_type().is_some_and(|t| self.permissive.contains(t))
+    }
+
+    /// Names of the optionals that were dropped because a name in them is not declared.
+    pub fn dropped_optionals(&self) -> &[String] {
+        &self.dropped
     }
 
     /// Full names of the blocks that are not abstract.

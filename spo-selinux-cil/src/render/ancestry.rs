@@ -68,8 +68,7 @@ pub(super) fn resolve(
 pub(super) fn own_rules(
     name: &str,
     spec: &SelinuxProfileSpec,
-    path: FieldPath,
-    options: &Options,
+    path: &FieldPath,
     found: &mut Vec<Diagnostic>,
 ) -> Rules {
     let mut rules = Rules::new();
@@ -81,7 +80,7 @@ pub(super) fn own_rules(
         let spelled = if target.is_own() || matches!(text, "self" | "process") || text == own_type {
             "self"
         } else {
-            if let Err(d) = check_target(text, &path, options) {
+            if let Err(d) = check_target(text, &path) {
                 found.push(d);
             }
             text
@@ -115,7 +114,7 @@ fn empty(path: &FieldPath, what: &str) -> Diagnostic {
 
 /// `notself` and `other` stand for every type but the own one in newer compilers, and for a missing type in older
 /// ones; neither is what an entry of `allow` can mean.
-fn check_target(text: &str, path: &FieldPath, _: &Options) -> Result<(), Diagnostic> {
+fn check_target(text: &str, path: &FieldPath) -> Result<(), Diagnostic> {
     let message = match text {
         "notself" | "other" => format!("{text:?} stands for all other types of the policy"),
         _ if text.starts_with(|c: char| !c.is_ascii_alphabetic()) => {
@@ -208,7 +207,7 @@ impl Walk<'_> {
             ));
         }
         let mut inner = Vec::new();
-        let rules = own_rules(name, &spec, FieldPath::of("spec"), self.options, &mut inner);
+        let rules = own_rules(name, &spec, &FieldPath::of("spec"), &mut inner);
         for d in inner {
             let message = format!("the inherited profile {name:?} has an error at {}: {}", d.path, d.message);
             self.fail(&d.code, at, message);

@@ -115,7 +115,7 @@ pub fn render(
     if spec.state == State::Disabled {
         found.push(disabled());
     }
-    let own = ancestry::own_rules(name, spec, FieldPath::of("spec"), options, &mut found);
+    let own = ancestry::own_rules(name, spec, &FieldPath::of("spec"), &mut found);
     let resolved = ancestry::resolve(name, spec, ancestors, options, &mut found);
     if !found.is_empty() {
         return Err(found);
@@ -144,6 +144,24 @@ pub fn render(
     items.push(block(name, body));
     items.extend(alias_block(name, namespace));
     Ok(finish(name, &items, resolved.notes))
+}
+
+/// Templates and rules of a profile with everything it inherits, as flat rendering has them.
+pub(crate) fn flatten(
+    name: &str,
+    spec: &SelinuxProfileSpec,
+    ancestors: &dyn Ancestors,
+) -> Result<(BTreeSet<String>, Rules), Vec<Diagnostic>> {
+    let options = Options::default();
+    let mut found = check_names(name, None, &options);
+    let own = ancestry::own_rules(name, spec, &FieldPath::of("spec"), &mut found);
+    let mut resolved = ancestry::resolve(name, spec, ancestors, &options, &mut found);
+    if !found.is_empty() {
+        return Err(found);
+    }
+    merge(&mut resolved.rules, own);
+    resolved.templates.insert(BASE_TEMPLATE.to_owned());
+    Ok((resolved.templates, resolved.rules))
 }
 
 /// Rules of one profile: target → class → permissions, names as the policy spells them.

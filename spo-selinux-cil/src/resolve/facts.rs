@@ -841,8 +841,26 @@ impl<'f, 'a> Resolver<'f, 'a> {
             }
         }
         let mut by_class = vec![Vec::new(); self.policy.classes.len()];
+        let mut by_type = vec![Vec::new(); count];
+        let mut by_attribute = vec![Vec::new(); self.policy.attributes.len()];
         for (i, rule) in self.policy.rules.iter().enumerate() {
             by_class[rule.class as usize].push(i as u32);
+            match (rule.source.as_type(), rule.source.as_attribute()) {
+                (Some(t), _) => by_type[t].push(i as u32),
+                (_, Some(a)) => by_attribute[a].push(i as u32),
+                _ => {}
+            }
+        }
+        (self.policy.by_type, self.policy.by_attribute) = (by_type, by_attribute);
+        for frame in 1..self.frames.len() as u32 {
+            let f = *self.frame(frame);
+            if let FrameKind::Optional { node } = f.kind
+                && f.dead
+                && !self.is_dropped(f.parent)
+            {
+                let name = self.forest.view(node).children().nth(1).map_or("", View::text);
+                self.policy.dropped.push(name.to_owned());
+            }
         }
         self.policy.by_class = by_class;
         self.policy.denies = self.policy.rules.iter().filter(|r| r.kind == RuleKind::Deny).copied().collect();
