@@ -1,11 +1,13 @@
 //! Puts security profiles on one host, and takes them off again.
 //!
 //! ```text
-//! desired artefacts ─┐
-//!                    ├─ plan ──► actions ──apply──► outcomes, new ledger
-//! host ──observe──► observed ─┘
+//! profiles ──compile──► desired artefacts ─┐
+//!                                          ├─ plan ──► actions ──apply──► outcomes, new ledger
+//! host ──observe──────► observed ───────────┘
 //! ```
 //!
+//! * [`compile`]: one profile and those it builds on → the bytes that go onto a node. Every process that compiles
+//!   calls this, so a profile means the same everywhere.
 //! * [`artefact`]: what has to be on the host: a path below the host's root, bytes, a name in the kernel.
 //! * [`observe`]: what is there, and which of it is ours according to the [`ledger`].
 //! * [`plan`]: the difference, as a pure function.
@@ -37,6 +39,7 @@
 
 pub mod apply;
 pub mod artefact;
+pub mod compile;
 pub mod host;
 pub mod ledger;
 pub mod observe;

@@ -1,8 +1,6 @@
 //! Security profiles as Kubernetes resources: the operator's processes, and the same work on a host without a
 //! cluster.
 //!
-//! * [`compile`]: one profile and those it builds on → the bytes that go onto a node. Every process that compiles
-//!   calls this, so a profile means the same everywhere.
 //! * [`standalone`]: a directory of manifests in the place of an API server.
 //!
 //! ```
@@ -25,5 +23,4 @@
 
 #![forbid(unsafe_code)]
 
-pub mod compile;
 pub mod standalone;

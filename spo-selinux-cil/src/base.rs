@@ -50,7 +50,9 @@ impl Base {
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut forest = Forest::new();
         for (name, text) in modules {
-            forest.add(name, text).map_err(|d| vec![Diagnostic { path: FieldPath::root().key(name), ..d }])?;
+            forest
+                .add(name, text)
+                .map_err(|d| vec![Diagnostic { path: FieldPath::root().key(name), ..d }])?;
         }
         let declares = |forest: &Forest<'_>, name: &str| {
             forest.all_statements().any(|s| {
@@ -76,7 +78,8 @@ impl Base {
         names.dedup();
         let mut probes = String::new();
         for name in &names {
-            let inherit = if name == render::BASE_TEMPLATE { String::new() } else { format!("(blockinherit {name})") };
+            let inherit =
+                if name == render::BASE_TEMPLATE { String::new() } else { format!("(blockinherit {name})") };
             probes.push_str(&format!("(block {PROBE}{name} (blockinherit {})", render::BASE_TEMPLATE));
             probes.push_str(&inherit);
             probes.push_str(")\n");
@@ -117,7 +120,8 @@ impl Base {
     ) -> Result<Profile<'b>, Vec<Diagnostic>> {
         let (templates, rules) = render::flatten(name, spec, ancestors)?;
         let mut found = Vec::new();
-        let mut profile = Profile { base: self, probes: Vec::new(), templates: Vec::new(), rules: Vec::new() };
+        let mut profile =
+            Profile { base: self, probes: Vec::new(), templates: Vec::new(), rules: Vec::new() };
         for template in templates {
             match self.probes.get(&template) {
                 Some(&probe) => {
@@ -220,15 +224,17 @@ impl Profile<'_> {
         let policy = &self.base.policy;
         for rule in &self.rules {
             let index = policy.by_class.get(rule.class as usize).map_or(&[][..], |r| r);
-            let never = index.iter().map(|&i| &policy.rules[i as usize]).filter(|r| {
-                r.kind == RuleKind::NeverAllow && r.permissions & rule.permissions != 0
-            });
+            let never = index
+                .iter()
+                .map(|&i| &policy.rules[i as usize])
+                .filter(|r| r.kind == RuleKind::NeverAllow && r.permissions & rule.permissions != 0);
             for n in never {
                 if let Some(target) = self.forbidden(rule, n) {
                     let names: Vec<_> =
                         policy.permission_names(rule.class, rule.permissions & n.permissions).collect();
                     let class = &policy.classes[rule.class as usize].name;
-                    let message = format!("a neverallow rule of the base forbids {target} {class} {}", names.join(" "));
+                    let message =
+                        format!("a neverallow rule of the base forbids {target} {class} {}", names.join(" "));
                     found.push(Diagnostic::error("selinux-neverallow", rule.path.clone(), message));
                     break;
                 }
@@ -280,7 +286,9 @@ mod tests {
     fn missing_names_come_with_the_nearest() {
         assert_eq!(
             check(r#"{"allow": {"http_prot_t": {"tcp_socket": ["name_bind"]}}}"#),
-            ["error[selinux-type]: spec.allow.http_prot_t: the base has no type \"http_prot_t\" (did you mean \"http_port_t\"?)"]
+            [
+                "error[selinux-type]: spec.allow.http_prot_t: the base has no type \"http_prot_t\" (did you mean \"http_port_t\"?)"
+            ]
         );
         assert_eq!(
             check(r#"{"allow": {"@self": {"tcp_soket": ["listen"], "tcp_socket": ["lissten"]}}}"#).len(),

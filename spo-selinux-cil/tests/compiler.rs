@@ -258,7 +258,9 @@ fn templates_compile_on_both_bases() {
     let Some(debian) = debian() else { return };
     let files: Vec<PathBuf> = debian
         .iter()
-        .map(|(n, _)| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy").join(format!("{n}.cil")))
+        .map(|(n, _)| {
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy").join(format!("{n}.cil"))
+        })
         .collect();
     let mut all: Vec<&PathBuf> = files.iter().collect();
     all.extend([&templates, &profiles]);
@@ -272,5 +274,8 @@ fn templates_compile_on_both_bases() {
     let info = Command::new("seinfo").arg(&out).output().unwrap();
     let info = String::from_utf8(info.stdout).unwrap();
     let allow = policy.compiled_rule_count(RuleKind::Allow);
-    assert!(info.contains(&format!("Allow: {allow:>17}")) || info.contains(&format!(" {allow} ")), "{allow}\n{info}");
+    assert!(
+        info.contains(&format!("Allow: {allow:>17}")) || info.contains(&format!(" {allow} ")),
+        "{allow}\n{info}"
+    );
 }

@@ -43,6 +43,28 @@ impl Document {
         }
     }
 
+    /// The finding with its place in the text that this document came from.
+    ///
+    /// A finding about raw policy text that has a place in that text is moved to where the text stands in the
+    /// manifest.
+    #[must_use]
+    pub fn place(&self, mut diagnostic: Diagnostic, text: &str) -> Diagnostic {
+        let body = self.raw_body(&diagnostic.path);
+        diagnostic.span = Some(match (diagnostic.span, body) {
+            (Some(inner), Some(node)) => within_block(node.span, inner, text),
+            (None, Some(node)) => node.span,
+            (_, None) => self.locate(&diagnostic),
+        });
+        diagnostic
+    }
+
+    /// The raw text of a profile if a path means it, under whichever name the document has it.
+    fn raw_body(&self, path: &FieldPath) -> Option<&Rc<Node>> {
+        let is_body = *path == FieldPath::of("spec.policy") || *path == FieldPath::of("spec.profile");
+        let spec = self.root.field("spec").filter(|_| is_body)?;
+        spec.field("policy").or_else(|| spec.field("profile"))
+    }
+
     /// The span of the value at a path and of its key; where the path ends early, of the last value there is.
     fn find(&self, path: &FieldPath) -> (Span, Option<Span>) {
         let mut node = &self.root;
@@ -297,6 +319,36 @@ impl Builder<'_> {
 
     fn error(&self, code: &str, message: &str, start: Marker, end: Marker) -> Diagnostic {
         Diagnostic::error(code, FieldPath::root(), message).with_span(self.places.span(start, end))
+    }
+}
+
+/// Where a place in the content of a block scalar is in the text around it. In a scalar of another style, the
+/// scalar itself is the place.
+fn within_block(block: Span, inner: Span, text: &str) -> Span {
+    let rest = text.get(block.start..).unwrap_or_default();
+    let Some(content) =
+        rest.strip_prefix('|').and_then(|_| rest.split_once('\n')).map(|(_, content)| content)
+    else {
+        return block;
+    };
+    let indent = content
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .map_or(0, |line| line.len() - line.trim_start_matches(' ').len());
+    let mut start = block.start + (rest.len() - content.len());
+    for _ in 1..inner.line {
+        start += text.get(start..).and_then(|t| t.find('\n')).map_or(0, |end| end + 1);
+    }
+    let column = inner.column as usize - 1 + indent;
+    let line = text.get(start..).unwrap_or_default();
+    let byte = line.char_indices().nth(column).map_or(line.len(), |(i, _)| i);
+    let length = inner.end.saturating_sub(inner.start);
+    let end = (start + byte + length).min(text.len());
+    Span {
+        start: start + byte,
+        end: if text.is_char_boundary(end) { end } else { start + byte },
+        line: block.line + inner.line,
+        column: inner.column + u32::try_from(indent).unwrap_or(0),
     }
 }
 

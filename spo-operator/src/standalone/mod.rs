@@ -24,13 +24,18 @@ use spo_model::{
     names::ProfileKey,
     object::AnyObject,
 };
-use spo_node::{ApplyError, artefact::Artefact, host::Root, ledger::Entry};
+use spo_node::{
+    ApplyError,
+    artefact::Artefact,
+    compile::{Library, compile},
+    host::Root,
+    ledger::Entry,
+};
 
 pub use load::LoadError;
 pub use report::{Line, LineState, Report};
 pub use watch::{WatchError, watch};
 
-use crate::compile::{Library, compile};
 use load::{Manifest, load};
 
 /// What to do.

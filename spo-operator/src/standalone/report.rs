@@ -105,16 +105,17 @@ impl Line {
         }
     }
 
-    /// Adds findings, with their place in the manifest where they have none yet.
+    /// Adds findings, with their place in the manifest.
     pub(super) fn add(&mut self, manifest: &Manifest, found: Vec<Diagnostic>) {
+        if found.is_empty() {
+            return;
+        }
         let documents =
             spo_model::manifest::documents(&manifest.text, &spo_model::manifest::Limits::default());
         let document = documents.ok().and_then(|d| d.into_iter().find(|d| d.span().line == self.line));
-        self.diagnostics.extend(found.into_iter().map(|mut diagnostic| {
-            if let (None, Some(document)) = (diagnostic.span, &document) {
-                diagnostic.span = Some(document.locate(&diagnostic));
-            }
-            diagnostic
+        self.diagnostics.extend(found.into_iter().map(|diagnostic| match &document {
+            Some(document) => document.place(diagnostic, &manifest.text),
+            None => diagnostic,
         }));
     }
 

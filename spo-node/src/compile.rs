@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use spo_model::{
     Diagnostic, FieldPath,
-    apparmor::AppArmorBody,
     base::{self, BaseProfiles},
     names::{NamespaceName, ProfileKey},
     object::{AnyObject, AppArmorProfile, Metadata, RawSelinuxProfile, SeccompProfile, SelinuxProfile},
@@ -114,12 +113,12 @@ fn selinux_options() -> spo_selinux_cil::Options {
 }
 
 fn apparmor(profile: &AppArmorProfile) -> Result<Compiled, Vec<Diagnostic>> {
-    match &profile.spec.body {
-        AppArmorBody::Raw(text) => Ok(Compiled { bytes: text.clone().into_bytes(), diagnostics: Vec::new() }),
-        AppArmorBody::Abstract(_) => {
-            Err(vec![Diagnostic::error("apparmor", FieldPath::of("spec.abstract"), "not compiled")])
-        }
-    }
+    let (name, _) = identity(&profile.metadata);
+    let rendered = spo_apparmor::render(name, &profile.spec, &spo_apparmor::RenderOptions::default())?;
+    // The parser and people who look into the directory should know whose file it is.
+    let owner = identity_text(&profile.metadata);
+    let text = format!("# Written for AppArmorProfile {owner}; changes are overwritten.\n{}", rendered.text);
+    Ok(Compiled { bytes: text.into_bytes(), diagnostics: rendered.diagnostics })
 }
 
 struct InNamespace<'a> {
@@ -136,4 +135,11 @@ impl Ancestors for InNamespace<'_> {
 fn identity(metadata: &Metadata) -> (&str, Option<&str>) {
     let name = metadata.name.as_ref().map_or("", |name| name.as_str());
     (name, metadata.namespace.as_ref().map(NamespaceName::as_str))
+}
+
+fn identity_text(metadata: &Metadata) -> String {
+    match identity(metadata) {
+        (name, Some(namespace)) => format!("{namespace}/{name}"),
+        (name, None) => name.to_owned(),
+    }
 }
