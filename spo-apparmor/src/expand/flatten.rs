@@ -130,6 +130,9 @@ impl Walk<'_> {
                 }
                 Item::Include(include) => {
                     let origin = self.origin(include.range, file);
+                    if include.hash {
+                        self.unit.hash_includes.push(origin);
+                    }
                     for loaded in self.open(&include.target, include.if_exists, false, origin) {
                         self.stack.push(loaded.file);
                         self.preamble(&loaded.policy, loaded.file);
@@ -325,6 +328,9 @@ impl Walk<'_> {
                 }
                 Item::Include(include) => {
                     let origin = self.origin(include.range, file);
+                    if include.hash {
+                        self.unit.hash_includes.push(origin);
+                    }
                     let path = include.target.path().to_owned();
                     if let Some(p) = self.unit.profiles.get_mut(profile) {
                         p.includes.push((path, origin));

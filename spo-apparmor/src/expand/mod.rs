@@ -29,6 +29,8 @@ pub struct Unit {
     pub diagnostics: Vec<Diagnostic>,
     /// Constructs that need a release newer than 3.0.
     pub needs: Vec<Need>,
+    /// Includes in the old spelling `#include`.
+    pub hash_includes: Vec<Origin>,
     /// Variables that nothing uses, with the place of their assignment.
     pub unused_variables: Vec<(String, Origin)>,
 }

@@ -18,6 +18,7 @@ pub use compile::{CompileError, Compiled, Decision, Entry, ExecOutcome, Subject}
 pub use conflicts::{Finding, FindingKind, conflicts};
 pub use diff::{ClassDifference, Difference, FileDifference, Relation, Side, diff};
 pub use escape::{Escape, escapes};
+pub(crate) use grants::grants_of;
 pub use grants::{Grant, Grants};
 pub use least::{Event, Least, OverBroad, least};
 pub use merge::{MergeMode, Merged, merge};
