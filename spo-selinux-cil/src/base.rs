@@ -21,13 +21,13 @@ use crate::{
 pub struct Base {
     policy: Policy,
     /// Template → the process type of its probe.
-    probes: BTreeMap<String, usize>,
+    pub(crate) probes: BTreeMap<String, usize>,
     /// Templates that are not written here but found on the base.
     own_templates: bool,
 }
 
 /// Block names of probes start with this, which no Kubernetes name can.
-const PROBE: &str = "spo_probe_";
+pub(crate) const PROBE: &str = "spo_probe_";
 
 impl Base {
     /// The built-in minimal base.
@@ -50,7 +50,9 @@ impl Base {
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut forest = Forest::new();
         for (name, text) in modules {
-            forest.add(name, text).map_err(|d| vec![Diagnostic { path: FieldPath::root().key(name), ..d }])?;
+            forest
+                .add(name, text)
+                .map_err(|d| vec![Diagnostic { path: FieldPath::root().key(name), ..d }])?;
         }
         let declares = |forest: &Forest<'_>, name: &str| {
             forest.all_statements().any(|s| {
@@ -76,7 +78,8 @@ impl Base {
         names.dedup();
         let mut probes = String::new();
         for name in &names {
-            let inherit = if name == render::BASE_TEMPLATE { String::new() } else { format!("(blockinherit {name})") };
+            let inherit =
+                if name == render::BASE_TEMPLATE { String::new() } else { format!("(blockinherit {name})") };
             probes.push_str(&format!("(block {PROBE}{name} (blockinherit {})", render::BASE_TEMPLATE));
             probes.push_str(&inherit);
             probes.push_str(")\n");
@@ -117,7 +120,8 @@ impl Base {
     ) -> Result<Profile<'b>, Vec<Diagnostic>> {
         let (templates, rules) = render::flatten(name, spec, ancestors)?;
         let mut found = Vec::new();
-        let mut profile = Profile { base: self, probes: Vec::new(), templates: Vec::new(), rules: Vec::new() };
+        let mut profile =
+            Profile { base: self, probes: Vec::new(), templates: Vec::new(), rules: Vec::new() };
         for template in templates {
             match self.probes.get(&template) {
                 Some(&probe) => {
@@ -127,12 +131,18 @@ impl Base {
                 None => found.push(self.unknown("template", &template, &FieldPath::of("spec.inherit"))),
             }
         }
-        self.own_rules(&rules, &mut profile.rules, &mut found);
+        self.own_rules(&rules, ancestors, &mut profile.rules, &mut found);
         profile.check_neverallow(&mut found);
         if found.is_empty() { Ok(profile) } else { Err(found) }
     }
 
-    fn own_rules(&self, rules: &Rules, out: &mut Vec<OwnRule>, found: &mut Vec<Diagnostic>) {
+    fn own_rules(
+        &self,
+        rules: &Rules,
+        others: &dyn Ancestors,
+        out: &mut Vec<OwnRule>,
+        found: &mut Vec<Diagnostic>,
+    ) {
         let base_path = FieldPath::of("spec.allow");
         for (target, classes) in rules {
             let path = base_path.key(if target == "self" { "@self" } else { target });
@@ -141,6 +151,10 @@ impl Base {
                 "socket" => TypeSet::SELF,
                 other => match self.policy.find(other) {
                     Some(set) => set,
+                    // A type of another profile, whose module the base need not have.
+                    None if other.strip_suffix(".process").is_some_and(|n| others.get(n).is_some()) => {
+                        continue;
+                    }
                     None => {
                         found.push(self.unknown("type", other, &path));
                         continue;
@@ -220,15 +234,17 @@ impl Profile<'_> {
         let policy = &self.base.policy;
         for rule in &self.rules {
             let index = policy.by_class.get(rule.class as usize).map_or(&[][..], |r| r);
-            let never = index.iter().map(|&i| &policy.rules[i as usize]).filter(|r| {
-                r.kind == RuleKind::NeverAllow && r.permissions & rule.permissions != 0
-            });
+            let never = index
+                .iter()
+                .map(|&i| &policy.rules[i as usize])
+                .filter(|r| r.kind == RuleKind::NeverAllow && r.permissions & rule.permissions != 0);
             for n in never {
                 if let Some(target) = self.forbidden(rule, n) {
                     let names: Vec<_> =
                         policy.permission_names(rule.class, rule.permissions & n.permissions).collect();
                     let class = &policy.classes[rule.class as usize].name;
-                    let message = format!("a neverallow rule of the base forbids {target} {class} {}", names.join(" "));
+                    let message =
+                        format!("a neverallow rule of the base forbids {target} {class} {}", names.join(" "));
                     found.push(Diagnostic::error("selinux-neverallow", rule.path.clone(), message));
                     break;
                 }
@@ -280,7 +296,9 @@ mod tests {
     fn missing_names_come_with_the_nearest() {
         assert_eq!(
             check(r#"{"allow": {"http_prot_t": {"tcp_socket": ["name_bind"]}}}"#),
-            ["error[selinux-type]: spec.allow.http_prot_t: the base has no type \"http_prot_t\" (did you mean \"http_port_t\"?)"]
+            [
+                "error[selinux-type]: spec.allow.http_prot_t: the base has no type \"http_prot_t\" (did you mean \"http_port_t\"?)"
+            ]
         );
         assert_eq!(
             check(r#"{"allow": {"@self": {"tcp_soket": ["listen"], "tcp_socket": ["lissten"]}}}"#).len(),

@@ -20,7 +20,11 @@ fn corpus() -> Option<PathBuf> {
 
 /// Whether a tool is there; loud where it is not, an error where it must be.
 fn tool(name: &str) -> bool {
-    if Command::new("sh").args(["-c", &format!("command -v {name}")]).output().is_ok_and(|o| o.status.success()) {
+    if Command::new("sh")
+        .args(["-c", &format!("command -v {name}")])
+        .output()
+        .is_ok_and(|o| o.status.success())
+    {
         return true;
     }
     println!("SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools");
@@ -108,7 +112,10 @@ fn every_case_has_the_verdict_of_both_compilers() {
             let later = case.name == "abstract block is not there" && version == Version::V3_4;
             let same = if later { found.starts_with("err") } else { found == *expected };
             if !same {
-                wrong.push(format!("{} (3.{}): want {expected}, found {found}: {why}", case.name, version.minor));
+                wrong.push(format!(
+                    "{} (3.{}): want {expected}, found {found}: {why}",
+                    case.name, version.minor
+                ));
             }
         }
     }
@@ -141,7 +148,9 @@ fn debian() -> Option<Vec<(String, String)>> {
         return None;
     }
     if !std::path::Path::new(modules).join("base.pp.bz2").exists() {
-        println!("SKIPPED: debian: selinux-policy-default is not installed; install with scripts/install-test-tools");
+        println!(
+            "SKIPPED: debian: selinux-policy-default is not installed; install with scripts/install-test-tools"
+        );
         assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "the policy is required");
         return None;
     }
@@ -152,7 +161,12 @@ fn debian() -> Option<Vec<(String, String)>> {
     let mut files: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "cil"));
     files.sort();
-    Some(files.into_iter().map(|p| (p.file_stem().unwrap().to_string_lossy().into_owned(), read(&p))).collect())
+    Some(
+        files
+            .into_iter()
+            .map(|p| (p.file_stem().unwrap().to_string_lossy().into_owned(), read(&p)))
+            .collect(),
+    )
 }
 
 fn resolve_texts<'a>(files: &'a [(String, String)], forest: &mut Forest<'a>, options: &Options) -> Policy {
@@ -244,7 +258,9 @@ fn templates_compile_on_both_bases() {
     let Some(debian) = debian() else { return };
     let files: Vec<PathBuf> = debian
         .iter()
-        .map(|(n, _)| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy").join(format!("{n}.cil")))
+        .map(|(n, _)| {
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy").join(format!("{n}.cil"))
+        })
         .collect();
     let mut all: Vec<&PathBuf> = files.iter().collect();
     all.extend([&templates, &profiles]);
@@ -258,5 +274,8 @@ fn templates_compile_on_both_bases() {
     let info = Command::new("seinfo").arg(&out).output().unwrap();
     let info = String::from_utf8(info.stdout).unwrap();
     let allow = policy.compiled_rule_count(RuleKind::Allow);
-    assert!(info.contains(&format!("Allow: {allow:>17}")) || info.contains(&format!(" {allow} ")), "{allow}\n{info}");
+    assert!(
+        info.contains(&format!("Allow: {allow:>17}")) || info.contains(&format!(" {allow} ")),
+        "{allow}\n{info}"
+    );
 }

@@ -12,7 +12,8 @@ impl Policy {
         let mut seen = HashSet::new();
         let mut conditional = 0;
         for rule in self.rules.iter().filter(|r| r.kind == kind) {
-            let empty = |set: TypeSet| set.as_attribute().is_some_and(|a| self.attributes[a].members.is_empty());
+            let empty =
+                |set: TypeSet| set.as_attribute().is_some_and(|a| self.attributes[a].members.is_empty());
             if empty(rule.source) || empty(rule.target) {
                 continue;
             }

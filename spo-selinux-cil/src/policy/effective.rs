@@ -91,9 +91,16 @@ impl Policy {
     ///
     /// # Errors
     /// Names what the policy does not have: a type, a class, or a permission of the class.
-    pub fn query(&self, source: &str, target: &str, class: &str, permission: &str) -> Result<Answer, UnknownName> {
+    pub fn query(
+        &self,
+        source: &str,
+        target: &str,
+        class: &str,
+        permission: &str,
+    ) -> Result<Answer, UnknownName> {
         let unknown = |kind: &'static str, name: &str| UnknownName { kind, name: name.to_owned() };
-        let find = |name: &str| self.find(name).and_then(TypeSet::as_type).ok_or_else(|| unknown("type", name));
+        let find =
+            |name: &str| self.find(name).and_then(TypeSet::as_type).ok_or_else(|| unknown("type", name));
         let (s, t) = (find(source)?, find(target)?);
         let c = *self.class_names.get(class).ok_or_else(|| unknown("class", class))?;
         let bit = self.classes[c as usize]
@@ -105,7 +112,8 @@ impl Policy {
         let mut reasons = Vec::new();
         if self.denied(s, t, c) >> bit & 1 == 0 {
             for rule in self.rules_of(s) {
-                let grants = rule.kind == RuleKind::Allow && rule.class == c && rule.permissions >> bit & 1 == 1;
+                let grants =
+                    rule.kind == RuleKind::Allow && rule.class == c && rule.permissions >> bit & 1 == 1;
                 if grants && self.target_contains(rule, s, t) {
                     reasons.push(self.why(rule, &block));
                 }
@@ -162,7 +170,6 @@ pub struct UnknownName {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         resolve::{Options, resolve},
         syntax::Forest,

@@ -190,7 +190,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
 
     /// The classes and permissions of `(class (permissions))` or a name for such; class maps are expanded.
     /// Classes are numbered as in `self.classes`.
-    pub(super) fn class_permissions(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<Vec<ClassMask>> {
+    pub(super) fn class_permissions(
+        &mut self,
+        view: View<'f, 'a>,
+        frame: FrameId,
+    ) -> Resolved<Vec<ClassMask>> {
         if !view.is_list() {
             return match self.find(view, frame, Ns::ClassPerm)? {
                 Found::Decl(d) => Ok(self.facts.permission_sets.by_decl.get(&d).cloned().unwrap_or_default()),

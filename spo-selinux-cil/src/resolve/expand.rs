@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::{
-    Fault, MAX_GROWTH, Options, Resolved, classes::Class, fault,
+    Fault, MAX_GROWTH, Options, Resolved,
+    classes::Class,
+    fault,
     frames::{Decl, DeclId, DeclKind, Frame, FrameId, FrameKind, KeyMap, NONE, Ns, ROOT, Tables},
 };
 use crate::{
@@ -146,7 +148,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let id = self.frames.len() as FrameId;
         let p = *self.frame(parent);
         if p.depth >= MAX_DEPTH {
-            return fault(Fault::resolve(at, format!("more than {MAX_DEPTH} blocks and calls inside one another")));
+            return fault(Fault::resolve(
+                at,
+                format!("more than {MAX_DEPTH} blocks and calls inside one another"),
+            ));
         }
         let own = matches!(kind, FrameKind::Block { .. } | FrameKind::Macro { .. });
         self.frames.push(Frame {
@@ -189,7 +194,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
         if mode == Mode::Copy {
             self.growth += 1;
             if self.growth > 1_000_000 + MAX_GROWTH * self.forest.len() {
-                return fault(Fault::resolve(node, "inheritance and calls make the policy grow without bound"));
+                return fault(Fault::resolve(
+                    node,
+                    "inheritance and calls make the policy grow without bound",
+                ));
             }
         }
         let here = Instance { node, frame };
@@ -242,7 +250,13 @@ impl<'f, 'a> Resolver<'f, 'a> {
         Ok(())
     }
 
-    fn declaration(&mut self, view: View<'f, 'a>, keyword: Symbol, here: Instance, mode: Mode) -> Resolved<()> {
+    fn declaration(
+        &mut self,
+        view: View<'f, 'a>,
+        keyword: Symbol,
+        here: Instance,
+        mode: Mode,
+    ) -> Resolved<()> {
         let (ns, kind) = match keyword {
             word::TYPE => (Ns::Type, DeclKind::Type),
             word::TYPEATTRIBUTE => (Ns::Type, DeclKind::TypeAttribute),
@@ -477,7 +491,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
     fn mark_dead(&mut self) {
         for id in 1..self.frames.len() {
             let frame = self.frames[id];
-            let own = matches!(frame.kind, FrameKind::Block { is_abstract: true, .. } | FrameKind::Macro { .. });
+            let own =
+                matches!(frame.kind, FrameKind::Block { is_abstract: true, .. } | FrameKind::Macro { .. });
             let optional = matches!(frame.kind, FrameKind::Optional { .. }) && frame.dead;
             self.frames[id].dead = own || optional || self.frames[frame.parent as usize].dead;
         }

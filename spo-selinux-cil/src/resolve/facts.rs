@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     policy::{
-        AttributeInfo, AvRule, BitSet, BoolExpression, BoolStep, ClassInfo, Condition, Constraint, ConstraintStep,
-        ExtendedRule, Origin, PortContext, RuleKind, TypeInfo, TypeRule, TypeSet,
+        AttributeInfo, AvRule, BitSet, BoolExpression, BoolStep, ClassInfo, Condition, Constraint,
+        ConstraintStep, ExtendedRule, Origin, PortContext, RuleKind, TypeInfo, TypeRule, TypeSet,
     },
     syntax::{NodeId, Symbol, View, number, word},
 };
@@ -135,7 +135,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         for id in 0..self.tables.decls.len() {
             let decl = self.tables.decls[id];
-            if decl.ns != Ns::Type || decl.kind != DeclKind::Alias || decl.live == 0 || self.is_dropped(decl.home) {
+            if decl.ns != Ns::Type
+                || decl.kind != DeclKind::Alias
+                || decl.live == 0
+                || self.is_dropped(decl.home)
+            {
                 continue;
             }
             let mut end = decl.index;
@@ -220,7 +224,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
             }
             word::ROLEATTRIBUTESET => self.members(arg(0), arg(1), f, Ns::Role)?,
             word::USERATTRIBUTESET => self.members(arg(0), arg(1), f, Ns::User)?,
-            word::TYPETRANSITION | word::TYPECHANGE | word::TYPEMEMBER => self.type_rule(keyword, s, &args)?,
+            word::TYPETRANSITION | word::TYPECHANGE | word::TYPEMEMBER => {
+                self.type_rule(keyword, s, &args)?;
+            }
             word::RANGETRANSITION => {
                 self.type_set(arg(0), f)?;
                 self.type_set(arg(1), f)?;
@@ -354,7 +360,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 let none = arg(2).is_list() && arg(2).children().next().is_none();
                 let context = if none { None } else { Some(self.context(arg(2), f)?) };
                 let path = self.string(arg(0), f);
-                self.label(s, &[arg(1)], Some(path), context)?;
+                self.label(s, &[arg(1)], Some(path), context.as_ref())?;
             }
             word::PORTCON => self.port(s, &args)?,
             word::GENFSCON => {
@@ -362,11 +368,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 let context = self.context(arg(last), f)?;
                 let path = self.string(arg(1), f);
                 let key = if last == 3 { vec![arg(0), arg(2)] } else { vec![arg(0)] };
-                self.label(s, &key, Some(path), Some(context))?;
+                self.label(s, &key, Some(path), Some(&context))?;
             }
             word::FSUSE => {
                 let context = self.context(arg(2), f)?;
-                self.label(s, &[arg(0), arg(1)], None, Some(context))?;
+                self.label(s, &[arg(0), arg(1)], None, Some(&context))?;
             }
             word::NODECON => {
                 for ip in [arg(0), arg(1)] {
@@ -375,7 +381,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
                     }
                 }
                 let context = self.context(arg(2), f)?;
-                self.label(s, &[arg(0), arg(1)], None, Some(context))?;
+                self.label(s, &[arg(0), arg(1)], None, Some(&context))?;
             }
             word::NETIFCON => {
                 self.context(arg(1), f)?;
@@ -390,16 +396,14 @@ impl<'f, 'a> Resolver<'f, 'a> {
                     self.class_list(v, f)?;
                 }
             }
-            word::POLICYCAP => {
-                if self.emit && !is_capability(arg(0).text(), self.options.version.minor) {
-                    let message = format!("no policy capability {:?}", crate::syntax::brief(arg(0).text()));
-                    return fault(Fault::verify(s.node, message));
-                }
+            word::POLICYCAP if self.emit && !is_capability(arg(0).text(), self.options.version.minor) => {
+                let message = format!("no policy capability {:?}", crate::syntax::brief(arg(0).text()));
+                return fault(Fault::verify(s.node, message));
             }
-            word::MLS | word::HANDLEUNKNOWN => {
-                if self.emit && self.facts.single.insert(keyword.0, s.node).is_some() {
-                    return fault(Fault::verify(s.node, "the statement is there twice"));
-                }
+            word::MLS | word::HANDLEUNKNOWN
+                if self.emit && self.facts.single.insert(keyword.0, s.node).is_some() =>
+            {
+                return fault(Fault::verify(s.node, "the statement is there twice"));
             }
             word::BOOLEANIF => {
                 self.boolean_steps(arg(0), f, Ns::Bool)?;
@@ -430,7 +434,16 @@ impl<'f, 'a> Resolver<'f, 'a> {
         for (class, permissions) in masks {
             let class = self.classes[class as usize].number;
             let node = s.node.0;
-            self.policy.rules.push(AvRule { source, target, permissions, class, kind, condition, origin, node });
+            self.policy.rules.push(AvRule {
+                source,
+                target,
+                permissions,
+                class,
+                kind,
+                condition,
+                origin,
+                node,
+            });
         }
         Ok(())
     }
@@ -451,9 +464,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         // Nearly all sets are names of members; only the rest waits until all members are known.
         let single = (!set.is_list()).then_some(set);
-        let plain = set.head().is_some_and(|h| {
-            !matches!(h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF)
-        }) && set.children().all(|v| !v.is_list());
+        let plain = set
+            .head()
+            .is_some_and(|h| !matches!(h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF))
+            && set.children().all(|v| !v.is_list());
         if single.is_some() || plain {
             let mut found = Vec::new();
             let mut inner = false;
@@ -633,7 +647,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         s: Instance,
         key: &[View<'f, 'a>],
         path: Option<Symbol>,
-        context: Option<Context>,
+        context: Option<&Context>,
     ) -> Resolved<()> {
         if !self.emit || self.options.version.minor < 5 {
             return Ok(());
@@ -651,7 +665,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
             None => drop(self.facts.labels.insert(text, (number, s.node))),
             Some(&(old, node)) => {
                 let old = self.facts.contexts.get(old);
-                let same = match (old, &context) {
+                let same = match (old, context) {
                     (Some(a), Some(b)) => {
                         (a.user, a.role, a.type_, &a.range) == (b.user, b.role, b.type_, &b.range)
                     }
@@ -674,7 +688,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
         if !self.emit {
             return Ok(());
         }
-        let mut ends = if numbers.is_list() { numbers.children() } else { numbers.forest().view(s.node).children() };
+        let mut ends =
+            if numbers.is_list() { numbers.children() } else { numbers.forest().view(s.node).children() };
         let read = |v: Option<View<'_, '_>>| v.and_then(|v| number(v.text())).unwrap_or(0) as u16;
         let (low, high) = if numbers.is_list() {
             (read(ends.next()), read(ends.next()))
@@ -683,7 +698,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         };
         let protocol_name = protocol.text().to_owned();
         self.policy.ports.push(PortContext { protocol: protocol_name, low, high, type_: context.type_ });
-        self.label(s, &[protocol, numbers], None, Some(context))
+        self.label(s, &[protocol, numbers], None, Some(&context))
     }
 
     fn constraint(&mut self, root: View<'f, 'a>, frame: FrameId) -> Resolved<Vec<ConstraintStep>> {
@@ -737,9 +752,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 let t = self.type_set(v, frame)?;
                 if self.emit {
                     // Attributes are filled in when their members are known.
-                    set.insert(t.as_type().unwrap_or_else(|| {
-                        t.as_attribute().map_or(0, |a| a + self.policy.types.len())
-                    }));
+                    set.insert(
+                        t.as_type()
+                            .unwrap_or_else(|| t.as_attribute().map_or(0, |a| a + self.policy.types.len())),
+                    );
                 }
             } else {
                 self.actual(v, frame, ns)?;
@@ -850,7 +866,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
     }
 
     pub(super) fn live_heads(&self, keyword: Symbol) -> Vec<Instance> {
-        let wanted = |s: &&Instance| self.forest.view(s.node).head() == Some(keyword) && !self.is_dropped(s.frame);
+        let wanted =
+            |s: &&Instance| self.forest.view(s.node).head() == Some(keyword) && !self.is_dropped(s.frame);
         self.statements.iter().filter(wanted).copied().collect()
     }
 }
@@ -863,8 +880,15 @@ fn names<'f, 'a>(view: View<'f, 'a>) -> impl Iterator<Item = View<'f, 'a>> {
 /// Policy capabilities and the first compiler release that knows each (libsepol `polcaps.c`).
 fn is_capability(name: &str, minor: u8) -> bool {
     let since = match name {
-        "network_peer_controls" | "open_perms" | "redhat1" | "always_check_network" | "extended_socket_class"
-        | "cgroup_seclabel" | "nnp_nosuid_transition" | "genfs_seclabel_symlinks" | "ioctl_skip_cloexec" => 0,
+        "network_peer_controls"
+        | "open_perms"
+        | "redhat1"
+        | "always_check_network"
+        | "extended_socket_class"
+        | "cgroup_seclabel"
+        | "nnp_nosuid_transition"
+        | "genfs_seclabel_symlinks"
+        | "ioctl_skip_cloexec" => 0,
         "userspace_initial_context" => 6,
         "netlink_xperm" => 8,
         "netif_wildcard" | "genfs_seclabel_wildcard" => 9,

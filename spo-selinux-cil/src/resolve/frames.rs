@@ -36,13 +36,26 @@ pub(super) struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameKind {
     Root,
-    Block { name: Symbol, node: NodeId, is_abstract: bool },
+    Block {
+        name: Symbol,
+        node: NodeId,
+        is_abstract: bool,
+    },
     /// What `blockinherit` brings; `original` is the frame of the block it is from.
-    Inherit { original: FrameId },
-    Macro { node: NodeId },
+    Inherit {
+        original: FrameId,
+    },
+    Macro {
+        node: NodeId,
+    },
     /// The body of a macro at a call.
-    Call { macro_: DeclId, node: NodeId },
-    Optional { node: NodeId },
+    Call {
+        macro_: DeclId,
+        node: NodeId,
+    },
+    Optional {
+        node: NodeId,
+    },
     Branch,
 }
 

@@ -22,7 +22,7 @@ mod optionals;
 mod sets;
 mod verify;
 
-
+pub(crate) use sets::evaluate;
 
 use spo_model::{Diagnostic, FieldPath};
 

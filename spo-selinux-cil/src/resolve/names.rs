@@ -128,9 +128,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
             match f.kind {
                 FrameKind::Root => return None,
                 FrameKind::Block { is_abstract, .. } => {
-                    if !is_abstract
-                        && let Some(id) = self.tables.here(frame, ns, name)
-                    {
+                    if !is_abstract && let Some(id) = self.tables.here(frame, ns, name) {
                         return Some(Found::Decl(id));
                     }
                 }
@@ -173,12 +171,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let argument = self.forest.view(call).children().nth(2)?.children().nth(position)?;
         match argument.atom() {
             None => Some(Found::Node(argument.id(), caller)),
-            Some(symbol) if ns == Ns::Text => {
-                Some(match self.find_symbol(symbol, caller, ns) {
-                    Some(Found::Text(text)) => Found::Text(text),
-                    _ => Found::Text(symbol),
-                })
-            }
+            Some(symbol) if ns == Ns::Text => Some(match self.find_symbol(symbol, caller, ns) {
+                Some(Found::Text(text)) => Found::Text(text),
+                _ => Found::Text(symbol),
+            }),
             Some(symbol) => self.find_symbol(symbol, caller, ns),
         }
     }
@@ -232,10 +228,12 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let FrameKind::Call { macro_, .. } = self.frame(frame).kind else { return Ok(()) };
         let caller = self.frame(frame).parent;
         let definition = self.forest.view(self.tables.decls[macro_ as usize].node);
-        let parameters: Vec<_> = definition.children().nth(2).map(|l| l.children().collect()).unwrap_or_default();
+        let parameters: Vec<_> =
+            definition.children().nth(2).map(|l| l.children().collect()).unwrap_or_default();
         let arguments: Vec<_> = call.children().nth(2).map(|l| l.children().collect()).unwrap_or_default();
         if parameters.len() != arguments.len() {
-            let message = format!("the macro takes {} arguments, found {}", parameters.len(), arguments.len());
+            let message =
+                format!("the macro takes {} arguments, found {}", parameters.len(), arguments.len());
             return fault(Fault::resolve(call.id(), message));
         }
         for (parameter, argument) in parameters.into_iter().zip(arguments) {
@@ -245,7 +243,12 @@ impl<'f, 'a> Resolver<'f, 'a> {
         Ok(())
     }
 
-    fn check_argument(&mut self, kind: ParameterKind, argument: View<'f, 'a>, caller: FrameId) -> Resolved<()> {
+    fn check_argument(
+        &mut self,
+        kind: ParameterKind,
+        argument: View<'f, 'a>,
+        caller: FrameId,
+    ) -> Resolved<()> {
         match kind {
             ParameterKind::Text => {
                 if argument.is_list() {
@@ -269,7 +272,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
     /// The nearest declared name.
     pub(super) fn suggest(&self, ns: Ns, text: &str) -> Option<String> {
         let symbols = self.forest.symbols();
-        let names = self.tables.decls.iter().filter(|d| d.ns == ns && d.live > 0).map(|d| symbols.text(d.name));
+        let names =
+            self.tables.decls.iter().filter(|d| d.ns == ns && d.live > 0).map(|d| symbols.text(d.name));
         suggest::nearest(text, names).map(str::to_owned)
     }
 }

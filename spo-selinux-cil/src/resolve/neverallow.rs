@@ -42,7 +42,8 @@ impl Resolver<'_, '_> {
     fn check_extended(&self, never: &ExtendedRule, faults: &mut Vec<Fault>) {
         let policy = &self.policy;
         let permission = if never.ioctl { "ioctl" } else { "nlmsg" };
-        let Some(bit) = policy.classes[never.class as usize].permissions.iter().position(|p| p == permission) else {
+        let Some(bit) = policy.classes[never.class as usize].permissions.iter().position(|p| p == permission)
+        else {
             return;
         };
         let as_rule = AvRule {
@@ -58,7 +59,9 @@ impl Resolver<'_, '_> {
         for rule in policy.overlapping(&as_rule) {
             for (s, t) in policy.pairs(rule, &as_rule) {
                 let mut numbers: Option<BitSet> = None;
-                for x in policy.extended.iter().filter(|x| x.kind == RuleKind::Allow && x.ioctl == never.ioctl) {
+                for x in
+                    policy.extended.iter().filter(|x| x.kind == RuleKind::Allow && x.ioctl == never.ioctl)
+                {
                     let as_av = AvRule { source: x.source, target: x.target, ..as_rule };
                     if x.class == never.class && policy.covers(&as_av, s, t) {
                         numbers.get_or_insert_default().union(&x.numbers);
@@ -142,7 +145,11 @@ impl Policy {
     }
 
     /// Sources and targets that two rules have in common, without those that a `deny` takes back.
-    pub(crate) fn pairs<'p>(&'p self, a: &'p AvRule, b: &'p AvRule) -> impl Iterator<Item = (usize, usize)> + 'p {
+    pub(crate) fn pairs<'p>(
+        &'p self,
+        a: &'p AvRule,
+        b: &'p AvRule,
+    ) -> impl Iterator<Item = (usize, usize)> + 'p {
         let mut sources = self.members(a.source);
         sources.intersect(&self.members(b.source));
         let sources: Vec<usize> = sources.iter().collect();
@@ -150,8 +157,11 @@ impl Policy {
             let mut targets = self.targets(a, s);
             targets.intersect(&self.targets(b, s));
             let wanted = a.permissions & b.permissions;
-            let open: Vec<_> =
-                targets.iter().filter(|&t| wanted & !self.denied(s, t, a.class) != 0).map(|t| (s, t)).collect();
+            let open: Vec<_> = targets
+                .iter()
+                .filter(|&t| wanted & !self.denied(s, t, a.class) != 0)
+                .map(|t| (s, t))
+                .collect();
             open
         })
     }

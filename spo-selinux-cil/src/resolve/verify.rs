@@ -52,7 +52,8 @@ impl Resolver<'_, '_> {
             if class.kind == DeclKind::ClassMap {
                 for (permission, mapping) in class.own.iter().zip(&class.mappings) {
                     if mapping.is_empty() {
-                        let message = format!("the permission {:?} stands for nothing", symbols.text(*permission));
+                        let message =
+                            format!("the permission {:?} stands for nothing", symbols.text(*permission));
                         faults.push(Fault::verify(decl.node, message));
                     }
                 }
@@ -64,7 +65,8 @@ impl Resolver<'_, '_> {
                 faults.push(Fault::verify(decl.node, "the class and its common share a permission"));
             }
             if class.all.len() > 32 {
-                faults.push(Fault::verify(decl.node, "the class and its common have more than 32 permissions"));
+                faults
+                    .push(Fault::verify(decl.node, "the class and its common have more than 32 permissions"));
             }
         }
         for (id, decl) in self.tables.decls.iter().enumerate() {
@@ -170,7 +172,8 @@ impl Resolver<'_, '_> {
     /// Two results for one source, target, class and file name.
     fn verify_type_rules(&self, faults: &mut Vec<Fault>) {
         let mut seen: KeyMap<u64, u32> = KeyMap::default();
-        let mut named: std::collections::HashMap<(u32, u32, u16, u32), (u32, u32)> = std::collections::HashMap::new();
+        let mut named: std::collections::HashMap<(u32, u32, u16, u32), (u32, u32)> =
+            std::collections::HashMap::new();
         for rule in &self.policy.transitions {
             // The branches of a condition exclude each other, and different conditions are told apart when
             // the policy is loaded; the compiler compares within one list only.
@@ -188,11 +191,15 @@ impl Resolver<'_, '_> {
                         let key = (s as u32, t as u32, rule.class, rule.name);
                         named.insert(key, (rule.result, rule.node)).is_some_and(|old| old.0 != rule.result)
                     } else {
-                        let key = (s as u64) << 40 | (t as u64) << 16 | u64::from(rule.class) << 2 | u64::from(rule.kind);
+                        let key = (s as u64) << 40
+                            | (t as u64) << 16
+                            | u64::from(rule.class) << 2
+                            | u64::from(rule.kind);
                         seen.insert(key, rule.result).is_some_and(|old| old != rule.result)
                     };
                     if clash {
-                        let message = "another rule gives a different type for the same source, target and class";
+                        let message =
+                            "another rule gives a different type for the same source, target and class";
                         faults.push(Fault::new(NodeId(rule.node), "cil-conflict", message));
                         return;
                     }

@@ -96,12 +96,14 @@ mod tests {
         let base = minimal_base();
         for template in NAMES {
             let profile = format!("(block p (blockinherit container) (blockinherit {template}))");
-            let profile = if template == "container" { "(block p (blockinherit container))" } else { &profile };
+            let profile =
+                if template == "container" { "(block p (blockinherit container))" } else { &profile };
             let mut forest = Forest::new();
             for text in [&base[..], TEMPLATES, profile] {
                 forest.add("", text).unwrap();
             }
-            let policy = resolve(&forest, &Options::default()).unwrap_or_else(|e| panic!("{template}: {}", e[0]));
+            let policy =
+                resolve(&forest, &Options::default()).unwrap_or_else(|e| panic!("{template}: {}", e[0]));
             assert!(policy.find("p.process").is_some());
             assert!(policy.find("container.process").is_none());
             assert_eq!(policy.dropped_optionals(), &[] as &[String]);
