@@ -21,13 +21,13 @@ use crate::{
 pub struct Base {
     policy: Policy,
     /// Template → the process type of its probe.
-    probes: BTreeMap<String, usize>,
+    pub(crate) probes: BTreeMap<String, usize>,
     /// Templates that are not written here but found on the base.
     own_templates: bool,
 }
 
 /// Block names of probes start with this, which no Kubernetes name can.
-const PROBE: &str = "spo_probe_";
+pub(crate) const PROBE: &str = "spo_probe_";
 
 impl Base {
     /// The built-in minimal base.
@@ -131,12 +131,18 @@ impl Base {
                 None => found.push(self.unknown("template", &template, &FieldPath::of("spec.inherit"))),
             }
         }
-        self.own_rules(&rules, &mut profile.rules, &mut found);
+        self.own_rules(&rules, ancestors, &mut profile.rules, &mut found);
         profile.check_neverallow(&mut found);
         if found.is_empty() { Ok(profile) } else { Err(found) }
     }
 
-    fn own_rules(&self, rules: &Rules, out: &mut Vec<OwnRule>, found: &mut Vec<Diagnostic>) {
+    fn own_rules(
+        &self,
+        rules: &Rules,
+        others: &dyn Ancestors,
+        out: &mut Vec<OwnRule>,
+        found: &mut Vec<Diagnostic>,
+    ) {
         let base_path = FieldPath::of("spec.allow");
         for (target, classes) in rules {
             let path = base_path.key(if target == "self" { "@self" } else { target });
@@ -145,6 +151,10 @@ impl Base {
                 "socket" => TypeSet::SELF,
                 other => match self.policy.find(other) {
                     Some(set) => set,
+                    // A type of another profile, whose module the base need not have.
+                    None if other.strip_suffix(".process").is_some_and(|n| others.get(n).is_some()) => {
+                        continue;
+                    }
                     None => {
                         found.push(self.unknown("type", other, &path));
                         continue;

@@ -9,6 +9,7 @@
 
 pub mod base;
 pub mod policy;
+pub mod profile;
 pub mod render;
 pub mod resolve;
 mod suggest;

@@ -170,7 +170,6 @@ pub struct UnknownName {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         resolve::{Options, resolve},
         syntax::Forest,

@@ -1,6 +1,7 @@
 //! A resolved policy: names are numbers, attributes are bitsets, rules are flat and indexed.
 
 mod bitset;
+mod constraint;
 mod count;
 mod effective;
 
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use spo_model::Span;
 
 pub use bitset::BitSet;
+pub use constraint::Context;
 pub use effective::{Access, Answer, Effective, UnknownName, Why};
 
 /// A policy after resolution.
@@ -325,6 +327,28 @@ impl Policy {
     /// Names of the optionals that were dropped because a name in them is not declared.
     pub fn dropped_optionals(&self) -> &[String] {
         &self.dropped
+    }
+
+    /// Sets a boolean, as an administrator may at run time; conditions are judged anew.
+    ///
+    /// # Errors
+    /// There is no boolean of that name.
+    pub fn set_boolean(&mut self, name: &str, value: bool) -> Result<(), UnknownName> {
+        let unknown = || UnknownName { kind: "boolean", name: name.to_owned() };
+        self.booleans.iter_mut().find(|b| b.0 == name).ok_or_else(unknown)?.1 = value;
+        for c in &mut self.conditions {
+            let booleans = &self.booleans;
+            let value = |b: u32| booleans.get(b as usize).is_some_and(|b| b.1);
+            c.default = crate::resolve::evaluate(&c.expression.0, value);
+        }
+        Ok(())
+    }
+
+    /// The type of a port: of the smallest range that has it.
+    pub fn port_type(&self, protocol: &str, port: u16) -> Option<&str> {
+        let ranges = self.ports.iter().filter(|p| p.protocol == protocol && (p.low..=p.high).contains(&port));
+        let port = ranges.min_by_key(|p| p.high - p.low)?;
+        Some(&self.types.get(port.type_ as usize)?.name)
     }
 
     /// Full names of the blocks that are not abstract.

@@ -225,7 +225,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
             word::ROLEATTRIBUTESET => self.members(arg(0), arg(1), f, Ns::Role)?,
             word::USERATTRIBUTESET => self.members(arg(0), arg(1), f, Ns::User)?,
             word::TYPETRANSITION | word::TYPECHANGE | word::TYPEMEMBER => {
-                self.type_rule(keyword, s, &args)?
+                self.type_rule(keyword, s, &args)?;
             }
             word::RANGETRANSITION => {
                 self.type_set(arg(0), f)?;
@@ -360,7 +360,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 let none = arg(2).is_list() && arg(2).children().next().is_none();
                 let context = if none { None } else { Some(self.context(arg(2), f)?) };
                 let path = self.string(arg(0), f);
-                self.label(s, &[arg(1)], Some(path), context)?;
+                self.label(s, &[arg(1)], Some(path), context.as_ref())?;
             }
             word::PORTCON => self.port(s, &args)?,
             word::GENFSCON => {
@@ -368,11 +368,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 let context = self.context(arg(last), f)?;
                 let path = self.string(arg(1), f);
                 let key = if last == 3 { vec![arg(0), arg(2)] } else { vec![arg(0)] };
-                self.label(s, &key, Some(path), Some(context))?;
+                self.label(s, &key, Some(path), Some(&context))?;
             }
             word::FSUSE => {
                 let context = self.context(arg(2), f)?;
-                self.label(s, &[arg(0), arg(1)], None, Some(context))?;
+                self.label(s, &[arg(0), arg(1)], None, Some(&context))?;
             }
             word::NODECON => {
                 for ip in [arg(0), arg(1)] {
@@ -381,7 +381,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
                     }
                 }
                 let context = self.context(arg(2), f)?;
-                self.label(s, &[arg(0), arg(1)], None, Some(context))?;
+                self.label(s, &[arg(0), arg(1)], None, Some(&context))?;
             }
             word::NETIFCON => {
                 self.context(arg(1), f)?;
@@ -396,16 +396,14 @@ impl<'f, 'a> Resolver<'f, 'a> {
                     self.class_list(v, f)?;
                 }
             }
-            word::POLICYCAP => {
-                if self.emit && !is_capability(arg(0).text(), self.options.version.minor) {
-                    let message = format!("no policy capability {:?}", crate::syntax::brief(arg(0).text()));
-                    return fault(Fault::verify(s.node, message));
-                }
+            word::POLICYCAP if self.emit && !is_capability(arg(0).text(), self.options.version.minor) => {
+                let message = format!("no policy capability {:?}", crate::syntax::brief(arg(0).text()));
+                return fault(Fault::verify(s.node, message));
             }
-            word::MLS | word::HANDLEUNKNOWN => {
-                if self.emit && self.facts.single.insert(keyword.0, s.node).is_some() {
-                    return fault(Fault::verify(s.node, "the statement is there twice"));
-                }
+            word::MLS | word::HANDLEUNKNOWN
+                if self.emit && self.facts.single.insert(keyword.0, s.node).is_some() =>
+            {
+                return fault(Fault::verify(s.node, "the statement is there twice"));
             }
             word::BOOLEANIF => {
                 self.boolean_steps(arg(0), f, Ns::Bool)?;
@@ -649,7 +647,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         s: Instance,
         key: &[View<'f, 'a>],
         path: Option<Symbol>,
-        context: Option<Context>,
+        context: Option<&Context>,
     ) -> Resolved<()> {
         if !self.emit || self.options.version.minor < 5 {
             return Ok(());
@@ -667,7 +665,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
             None => drop(self.facts.labels.insert(text, (number, s.node))),
             Some(&(old, node)) => {
                 let old = self.facts.contexts.get(old);
-                let same = match (old, &context) {
+                let same = match (old, context) {
                     (Some(a), Some(b)) => {
                         (a.user, a.role, a.type_, &a.range) == (b.user, b.role, b.type_, &b.range)
                     }
@@ -700,7 +698,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         };
         let protocol_name = protocol.text().to_owned();
         self.policy.ports.push(PortContext { protocol: protocol_name, low, high, type_: context.type_ });
-        self.label(s, &[protocol, numbers], None, Some(context))
+        self.label(s, &[protocol, numbers], None, Some(&context))
     }
 
     fn constraint(&mut self, root: View<'f, 'a>, frame: FrameId) -> Resolved<Vec<ConstraintStep>> {

@@ -22,6 +22,8 @@ mod optionals;
 mod sets;
 mod verify;
 
+pub(crate) use sets::evaluate;
+
 use spo_model::{Diagnostic, FieldPath};
 
 use crate::{

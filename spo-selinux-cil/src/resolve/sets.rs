@@ -69,14 +69,11 @@ struct Open<'f, 'a, S> {
 /// The value of a set expression. `leaf` gives the value of a name or of a `(range a b)` list.
 ///
 /// Iterative, because expressions may be as deep as the parser allows.
-pub(super) fn fold<'f, 'a, S: Algebra>(
+pub(super) fn fold<'f, 'a, S: Algebra + Clone>(
     root: View<'f, 'a>,
     universe: &S,
     leaf: &mut dyn FnMut(View<'f, 'a>) -> Resolved<S>,
-) -> Resolved<S>
-where
-    S: Clone,
-{
+) -> Resolved<S> {
     let mut stack: Vec<Open<'f, 'a, S>> = Vec::new();
     let mut current = Some(root);
     loop {
@@ -133,7 +130,7 @@ impl<S: Algebra + Clone> Open<'_, '_, S> {
 pub(super) type BoolSteps = Vec<BoolStep>;
 
 /// The value of a boolean expression.
-pub(super) fn evaluate(steps: &[BoolStep], value: impl Fn(u32) -> bool) -> bool {
+pub(crate) fn evaluate(steps: &[BoolStep], value: impl Fn(u32) -> bool) -> bool {
     let mut stack = Vec::new();
     for step in steps {
         let new = match *step {
@@ -227,8 +224,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
         };
         let universe = BitSet::below(count);
         let mut edges: KeyMap<u32, Vec<u32>> = KeyMap::default();
-        for i in 0..groups.len() {
-            for e in groups[i].expressions.clone() {
+        for (i, group) in groups.iter().enumerate() {
+            for e in &group.expressions {
                 let mut inner = Vec::new();
                 let mut stack = vec![self.forest.view(e.node)];
                 while let Some(view) = stack.pop() {

@@ -30,8 +30,11 @@ pub(crate) enum LexError {
     Stray(u8),
 }
 
+/// A token, and start and end of its text.
+pub(crate) type Lexed = (Token, usize, usize);
+
 /// The next token at or behind `at`: token, start and end of its text. `None` at the end of the text.
-pub(crate) fn next(text: &[u8], at: usize) -> Result<Option<(Token, usize, usize)>, (LexError, usize)> {
+pub(crate) fn next(text: &[u8], at: usize) -> Result<Option<Lexed>, (LexError, usize)> {
     let Ok((rest, blank)) = blanks(&text[at..]) else { return Ok(None) };
     let start = at + blank.len();
     let Some(&first) = rest.first() else { return Ok(None) };
