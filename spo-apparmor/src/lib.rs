@@ -1,1 +1,21 @@
-//! spo-apparmor
+//! The AppArmor policy language.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod aare;
+pub mod dfa;
+pub mod expand;
+pub mod lint;
+pub mod meaning;
+pub mod parse;
+pub mod print;
+pub mod render;
+mod source;
+pub mod tree;
+
+pub use expand::{Files, NoIncludes, Resolver, Unit, load};
+pub use parse::{ParseOptions, Parsed, parse, parse_rules};
+pub use print::print;
+pub use render::{RenderOptions, Rendered, render};
+pub use source::{LineIndex, TextRange};

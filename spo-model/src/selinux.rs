@@ -82,7 +82,7 @@ text_enum! {
 checked_string! {
     /// A key of `allow`: the word `@self` for the profile's own process type, or a type's name.
     pub struct TargetType: check_target, {
-        "type": "string", "maxLength": 2047, "pattern": "^([a-zA-Z0-9._-]+|@self)$"
+        "type": "string", "maxLength": 2047, "pattern": "^([a-zA-Z0-9_-]+(\\.[a-zA-Z0-9_-]+)*|@self)$"
     }
 }
 
@@ -99,21 +99,21 @@ impl TargetType {
 checked_string! {
     /// The name of an object class, for example `tcp_socket`.
     pub struct ClassName: check_identifier, {
-        "type": "string", "maxLength": 2047, "pattern": "^[a-zA-Z0-9._-]+$"
+        "type": "string", "maxLength": 2047, "pattern": "^[a-zA-Z0-9_-]+(\\.[a-zA-Z0-9_-]+)*$"
     }
 }
 
 checked_string! {
     /// The name of a permission, for example `name_bind`.
     pub struct PermissionName: check_identifier, {
-        "type": "string", "maxLength": 2047, "pattern": "^[a-zA-Z0-9._-]+$"
+        "type": "string", "maxLength": 2047, "pattern": "^[a-zA-Z0-9_-]+(\\.[a-zA-Z0-9_-]+)*$"
     }
 }
 
 checked_string! {
     /// The name of a template or profile.
     pub struct SelinuxName: check_identifier, {
-        "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[a-zA-Z0-9._-]+$"
+        "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[a-zA-Z0-9_-]+(\\.[a-zA-Z0-9_-]+)*$"
     }
 }
 

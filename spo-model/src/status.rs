@@ -38,6 +38,41 @@ text_enum! {
     }
 }
 
+impl ProfileState {
+    /// The state of a profile whose nodes have these states: the worst of them, `Installed` if there are none.
+    pub fn aggregate(nodes: impl IntoIterator<Item = Self>) -> Self {
+        nodes.into_iter().min().unwrap_or(Self::Installed)
+    }
+
+    /// What the condition `Ready` says in this state, and its reason.
+    pub const fn readiness(self) -> (ConditionStatus, Reason) {
+        match self {
+            Self::Pending | Self::InProgress => (ConditionStatus::False, Reason::Creating),
+            Self::Installed => (ConditionStatus::True, Reason::Available),
+            Self::Terminating => (ConditionStatus::False, Reason::Deleting),
+            Self::Error | Self::Partial | Self::Disabled => (ConditionStatus::False, Reason::Unavailable),
+        }
+    }
+}
+
+text_enum! {
+    /// Why an object is ready or not.
+    pub enum Reason {
+        /// It is there.
+        Available = "Available",
+        /// It is not there, and that is not about to change by itself.
+        Unavailable = "Unavailable",
+        /// It is being put there.
+        Creating = "Creating",
+        /// It is being removed.
+        Deleting = "Deleting",
+        /// It has not been looked at yet.
+        Pending = "Pending",
+        /// It is being changed.
+        Updating = "Updating",
+    }
+}
+
 text_enum! {
     /// The status of a [`Condition`].
     pub enum ConditionStatus {
@@ -47,6 +82,17 @@ text_enum! {
         False = "False",
         /// Cannot be told.
         Unknown = "Unknown",
+    }
+}
+
+impl Condition {
+    /// The one condition type that there is; `kubectl wait --for=condition=ready` matches it.
+    pub const READY: &'static str = "Ready";
+
+    /// Whether setting this condition over another would change anything: the time alone does not count.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.type_, self.status, &self.reason, &self.message)
+            == (&other.type_, other.status, &other.reason, &other.message)
     }
 }
 
@@ -79,4 +125,38 @@ pub struct Condition {
     #[serde(default)]
     #[schemars(length(max = 32768))]
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_node_decides() {
+        use ProfileState::*;
+        // The ranks of the specification, from the worst to the best.
+        let ranks = [Error, Terminating, Partial, Disabled, Pending, InProgress, Installed];
+        for (i, worse) in ranks.iter().enumerate() {
+            for better in &ranks[i..] {
+                assert_eq!(ProfileState::aggregate([*better, *worse, Installed]), *worse);
+            }
+        }
+        assert_eq!(ProfileState::aggregate([]), Installed);
+    }
+
+    #[test]
+    fn readiness_of_every_state() {
+        for (state, status, reason) in [
+            ("Pending", "False", "Creating"),
+            ("InProgress", "False", "Creating"),
+            ("Installed", "True", "Available"),
+            ("Terminating", "False", "Deleting"),
+            ("Error", "False", "Unavailable"),
+            ("Partial", "False", "Unavailable"),
+            ("Disabled", "False", "Unavailable"),
+        ] {
+            let (found, why) = state.parse::<ProfileState>().expect("a state").readiness();
+            assert_eq!((found.as_str(), why.as_str()), (status, reason), "{state}");
+        }
+    }
 }

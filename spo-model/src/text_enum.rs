@@ -6,7 +6,7 @@
 macro_rules! text_enum {
     (
         $(#[$meta:meta])*
-        $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }
+        $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal $(| $alias:literal)*,)+ }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,27 +21,15 @@ macro_rules! text_enum {
                 match self { $(Self::$variant => $text,)+ }
             }
 
-            /// Reads the word in any letter case, as the older served versions do.
-            ///
-            /// # Errors
-            /// [`UnknownWord`](crate::UnknownWord) names the word and the accepted ones.
-            pub fn from_str_ignoring_case(text: &str) -> Result<Self, $crate::UnknownWord> {
-                Self::ALL
-                    .iter()
-                    .copied()
-                    .find(|v| v.as_str().eq_ignore_ascii_case(text))
-                    .ok_or_else(|| $crate::UnknownWord::new(text, Self::ALL.iter().map(|v| v.as_str())))
-            }
         }
 
         impl ::std::str::FromStr for $name {
             type Err = $crate::UnknownWord;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::ALL
-                    .iter()
-                    .copied()
-                    .find(|v| v.as_str() == text)
-                    .ok_or_else(|| $crate::UnknownWord::new(text, Self::ALL.iter().map(|v| v.as_str())))
+                match text {
+                    $($text $(| $alias)* => Ok(Self::$variant),)+
+                    _ => Err($crate::UnknownWord::new(text, Self::ALL.iter().map(|v| v.as_str()))),
+                }
             }
         }
 
@@ -72,7 +60,7 @@ macro_rules! text_enum {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
-                let words: Vec<&str> = Self::ALL.iter().map(|v| v.as_str()).collect();
+                let words: Vec<&str> = vec![$($text $(, $alias)*),+];
                 ::schemars::json_schema!({ "type": "string", "enum": words })
             }
         }

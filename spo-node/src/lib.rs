@@ -1,1 +1,73 @@
-//! spo-node
+//! Puts security profiles on one host, and takes them off again.
+//!
+//! ```text
+//! profiles ──compile──► desired artefacts ─┐
+//!                                          ├─ plan ──► actions ──apply──► outcomes, new ledger
+//! host ──observe──────► observed ───────────┘
+//! ```
+//!
+//! * [`compile`]: one profile and those it builds on → the bytes that go onto a node. Every process that compiles
+//!   calls this, so a profile means the same everywhere.
+//! * [`artefact`]: what has to be on the host: a path below the host's root, bytes, a name in the kernel.
+//! * [`observe`]: what is there, and which of it is ours according to the [`ledger`].
+//! * [`plan`]: the difference, as a pure function.
+//! * [`apply`]: does it, one small step after the other.
+//!
+//! Three promises, whatever happens and whenever the process is killed:
+//!
+//! 1. every artefact is the old one or the new one, never a part of either: it is written to a temporary file,
+//!    synced, and renamed;
+//! 2. nothing that is not ours is overwritten or removed: a path is ours only if the ledger, which is written
+//!    first, says so;
+//! 3. no path leaves the root: directories are opened with `openat2(2)` and `RESOLVE_BENEATH |
+//!    RESOLVE_NO_SYMLINKS`, so a planted symlink is an error.
+//!
+//! ```
+//! use spo_model::{kind::Kind, names::ProfileKey};
+//! use spo_node::{artefact::Artefact, host::Root, install};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let host = Root::open(dir.path())?;
+//! let key = ProfileKey::new(Some("production"), "web")?;
+//! let artefact = Artefact::new(Kind::SeccompProfile, key, br#"{"defaultAction":"SCMP_ACT_ERRNO"}"#.to_vec())?;
+//!
+//! let report = install(&host, &[artefact], &|_| false)?;
+//! assert!(report.problems().next().is_none());
+//! assert!(dir.path().join("var/lib/kubelet/seccomp/operator/production/web.json").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod apply;
+pub mod artefact;
+pub mod compile;
+pub mod host;
+pub mod ledger;
+pub mod observe;
+pub mod plan;
+
+pub use apply::{ApplyError, Outcome, Report, State};
+
+use artefact::Artefact;
+use host::Host;
+use ledger::Entry;
+
+/// Brings a host to the state desired: observes, plans, applies.
+///
+/// Artefacts of ours that are not desired are removed unless `keep` says otherwise, which is how a caller that
+/// could not read a manifest keeps what came from it.
+///
+/// # Errors
+/// [`ApplyError`] if the ledger cannot be read or written; then nothing was changed. What goes wrong with a
+/// single artefact is in the report.
+pub fn install(
+    host: &dyn Host,
+    desired: &[Artefact],
+    keep: &dyn Fn(&Entry) -> bool,
+) -> Result<Report, ApplyError> {
+    let observed = observe::observe(host, desired)?;
+    let plan = plan::plan(desired, &observed, keep);
+    apply::apply(host, desired, observed, plan)
+}
+
+#[cfg(test)]
+mod tests;

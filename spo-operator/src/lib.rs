@@ -1,1 +1,26 @@
-//! spo-operator
+//! Security profiles as Kubernetes resources: the operator's processes, and the same work on a host without a
+//! cluster.
+//!
+//! * [`standalone`]: a directory of manifests in the place of an API server.
+//!
+//! ```
+//! use spo_operator::standalone::{Options, run_once};
+//!
+//! let manifests = tempfile::tempdir()?;
+//! std::fs::write(
+//!     manifests.path().join("profile.yaml"),
+//!     "apiVersion: security-profiles-operator.x-k8s.io/v1beta1\n\
+//!      kind: SeccompProfile\n\
+//!      metadata: {name: reader, namespace: production}\n\
+//!      spec: {defaultAction: SCMP_ACT_ERRNO, syscalls: [{action: SCMP_ACT_ALLOW, names: [read]}]}\n",
+//! )?;
+//! let node = tempfile::tempdir()?;
+//! let report = run_once(&Options::new(manifests.path(), node.path()))?;
+//! assert!(report.is_success());
+//! assert!(node.path().join("var/lib/kubelet/seccomp/operator/production/reader.json").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod standalone;

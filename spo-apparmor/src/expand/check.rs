@@ -1,0 +1,166 @@
+//! Checks of a whole profile: two rules that would execute one path in different ways.
+
+use std::collections::BTreeMap;
+
+use spo_model::Severity;
+
+use super::{FlatProfile, FlatRule, Unit, diagnostic_at};
+use crate::{
+    aare::Aare,
+    dfa::{TooComplex, intersection_witness},
+    meaning::exec_of,
+    tree::{Access, Exec, Owner, RuleKind, Safety},
+};
+
+pub(super) fn check(unit: &mut Unit, text: &str) {
+    let mut found = Vec::new();
+    for profile in &unit.profiles {
+        exec_conflicts(profile, unit, text, &mut found);
+        change_profile_conflicts(profile, unit, text, &mut found);
+    }
+    unit.diagnostics.extend(found);
+}
+
+fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Vec<spo_model::Diagnostic>) {
+    struct Entry<'a> {
+        rule: &'a FlatRule,
+        path: &'a str,
+        owner: Option<Owner>,
+        priority: i32,
+        exec: (Exec, Option<&'a str>),
+    }
+    let entries: Vec<Entry<'_>> = profile
+        .rules
+        .iter()
+        .filter(|r| r.rule.prefix.access != Some(Access::Deny))
+        .filter_map(|r| match &r.rule.kind {
+            RuleKind::File(file) => Some(Entry {
+                rule: r,
+                path: file.path.as_ref().map_or("/{**,}", |p| p.text.as_str()),
+                owner: r.rule.prefix.owner,
+                priority: r.rule.prefix.priority.unwrap_or(0),
+                exec: exec_of(file)?,
+            }),
+            _ => None,
+        })
+        .collect();
+    // Most profiles have few ways to execute; only rules of different ways can conflict.
+    let mut groups: BTreeMap<(Exec, Option<&str>), Vec<&Entry<'_>>> = BTreeMap::new();
+    for entry in &entries {
+        groups.entry(entry.exec).or_default().push(entry);
+    }
+    if groups.len() < 2 {
+        return;
+    }
+    let halves_meet = |a: Option<Owner>, b: Option<Owner>| a.is_none() || b.is_none() || a == b;
+    let mut report = |a: &Entry<'_>, b: &Entry<'_>, witness: String| {
+        let show = |e: &Entry<'_>| match e.exec.1 {
+            Some(target) => format!("{:?} {} -> {target}", e.path, e.exec.0),
+            None => format!("{:?} {}", e.path, e.exec.0),
+        };
+        let message = format!("{} and {} execute {witness:?} in different ways", show(a), show(b));
+        found.push(diagnostic_at(
+            Severity::Error,
+            "exec-conflict",
+            message,
+            b.rule.origin,
+            &unit.files,
+            text,
+        ));
+    };
+    // The same path in two rules conflicts before any automaton is made.
+    let mut by_path: BTreeMap<(&str, i32), Vec<&Entry<'_>>> = BTreeMap::new();
+    for entry in &entries {
+        let others = by_path.entry((entry.path, entry.priority)).or_default();
+        if let Some(other) = others.iter().find(|o| o.exec != entry.exec && halves_meet(o.owner, entry.owner))
+        {
+            report(other, entry, entry.path.to_owned());
+            return;
+        }
+        others.push(entry);
+    }
+    let globs: BTreeMap<&str, Aare> =
+        entries.iter().filter_map(|e| Some((e.path, Aare::parse(e.path).ok()?))).collect();
+    let mut budget = 20_000_u32;
+    for (i, a) in entries.iter().enumerate() {
+        for b in &entries[i + 1..] {
+            if a.exec == b.exec
+                || a.priority != b.priority
+                || !halves_meet(a.owner, b.owner)
+                || a.path == b.path
+            {
+                continue;
+            }
+            let (Some(x), Some(y)) = (globs.get(a.path), globs.get(b.path)) else { continue };
+            // An exact rule overrides the way of a glob; the shapes must agree to conflict.
+            if x.is_exact() != y.is_exact() || !may_meet(a.path, b.path) {
+                continue;
+            }
+            budget = budget.saturating_sub(1);
+            let witness =
+                if budget == 0 { Err(TooComplex { states: 20_000 }) } else { intersection_witness(x, y) };
+            match witness {
+                Ok(None) => {}
+                Ok(Some(witness)) => {
+                    report(a, b, String::from_utf8_lossy(&witness).into_owned());
+                    return;
+                }
+                Err(e) => {
+                    let message = format!("the ways to execute cannot be compared: {e}");
+                    let origin = b.rule.origin;
+                    found.push(diagnostic_at(
+                        Severity::Error,
+                        "too-complex",
+                        message,
+                        origin,
+                        &unit.files,
+                        text,
+                    ));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the literal beginnings of two globs agree; a cheap test in front of the automaton.
+fn may_meet(a: &str, b: &str) -> bool {
+    for (x, y) in a.bytes().zip(b.bytes()) {
+        let special = |b: u8| matches!(b, b'*' | b'?' | b'[' | b'{' | b'\\');
+        if special(x) || special(y) {
+            return true;
+        }
+        if x != y {
+            return false;
+        }
+    }
+    true
+}
+
+/// `change_profile safe X -> T` and `unsafe X -> T` contradict each other.
+fn change_profile_conflicts(
+    profile: &FlatProfile,
+    unit: &Unit,
+    text: &str,
+    found: &mut Vec<spo_model::Diagnostic>,
+) {
+    let mut seen: BTreeMap<(&str, &str, bool), Safety> = BTreeMap::new();
+    for rule in &profile.rules {
+        let RuleKind::ChangeProfile(change) = &rule.rule.kind else { continue };
+        let Some(exec) = &change.exec else { continue };
+        let safety = change.safety.unwrap_or(Safety::Safe);
+        let target = change.target.as_ref().map_or("", |t| t.text.as_str());
+        let key = (exec.text.as_str(), target, rule.rule.is_deny());
+        if *seen.entry(key).or_insert(safety) != safety {
+            let message = format!("change_profile at {:?} is both safe and unsafe", exec.text);
+            found.push(diagnostic_at(
+                Severity::Error,
+                "exec-conflict",
+                message,
+                rule.origin,
+                &unit.files,
+                text,
+            ));
+        }
+    }
+}

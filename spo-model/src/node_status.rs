@@ -1,0 +1,23 @@
+//! SecurityProfileNodeStatus: where one profile stands on one node.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::ProfileState;
+
+/// `spec` of a SecurityProfileNodeStatus, in the hub form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatusSpec {
+    /// The node.
+    #[schemars(length(min = 1))]
+    pub node_name: String,
+}
+
+/// `status` of a SecurityProfileNodeStatus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeStatusStatus {
+    /// Where the profile stands on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ProfileState>,
+}

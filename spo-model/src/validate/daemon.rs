@@ -1,0 +1,106 @@
+//! Rules about the operator's configuration.
+
+use serde_json::Value;
+
+use super::workloads::selector;
+use crate::{
+    diagnostic::{Diagnostic, FieldPath},
+    object::SecurityProfilesOperatorDaemon,
+    seccomp::{Action, SyscallName},
+};
+
+/// The webhooks whose settings can be changed.
+const WEBHOOKS: [&str; 6] = [
+    "binding.spo.io",
+    "recording.spo.io",
+    "execmetadata.spo.io",
+    "nodedebuggingpod.spo.io",
+    "rawselinuxprofile-validation.spo.io",
+    "profile-validation.spo.io",
+];
+
+pub(super) fn daemon(daemon: &SecurityProfilesOperatorDaemon, problems: &mut Vec<Diagnostic>) {
+    let spec = &daemon.spec;
+    if let Some(enricher) = &spec.enricher {
+        let path = FieldPath::of("spec.enricher");
+        filters(enricher.log_enricher_filters.as_deref(), path.key("logEnricherFilters"), problems);
+        filters(enricher.json_enricher_filters.as_deref(), path.key("jsonEnricherFilters"), problems);
+    }
+    for (i, options) in spec.webhook.iter().flat_map(|w| w.options.iter().flatten()).enumerate() {
+        let path = FieldPath::of("spec.webhook.options").index(i);
+        if !WEBHOOKS.contains(&options.name.as_str()) {
+            let message = format!("there is no webhook {:?}", crate::diagnostic::shorten(&options.name));
+            let help = format!("the webhooks are {}", WEBHOOKS.join(", "));
+            problems.push(Diagnostic::warning("unknown-webhook", path.key("name"), message).with_help(help));
+        }
+        for (field, labels) in
+            [("namespaceSelector", &options.namespace_selector), ("objectSelector", &options.object_selector)]
+        {
+            if let Some(labels) = labels {
+                selector(labels, &path.key(field), problems);
+            }
+        }
+    }
+    let Some(security) = &spec.security else { return };
+    let path = FieldPath::of("spec.security");
+    for (i, name) in security.allowed_syscalls.iter().flatten().enumerate() {
+        if !name.parse::<SyscallName>().is_ok_and(|name| name.is_known()) {
+            let message = format!("no kernel has a syscall {:?}", crate::diagnostic::shorten(name));
+            let mut problem =
+                Diagnostic::warning("unknown-syscall", path.key("allowedSyscalls").index(i), message);
+            if let Some(near) = crate::syscall_names::suggest(name) {
+                problem = problem.with_help(format!("did you mean {near:?}?"));
+            }
+            problems.push(problem);
+        }
+    }
+    for (i, action) in security.allowed_seccomp_actions.iter().flatten().enumerate() {
+        if !matches!(action, Action::Allow | Action::Log | Action::Trace | Action::Notify) {
+            let message = format!("{action} lets no syscall through, so there is nothing to restrict");
+            problems.push(Diagnostic::warning(
+                "seccomp-action",
+                path.key("allowedSeccompActions").index(i),
+                message,
+            ));
+        }
+    }
+    for (field, text) in [
+        ("allowedIdentityRegexp", &security.allowed_identity_regexp),
+        ("allowedOidcIssuerRegexp", &security.allowed_oidc_issuer_regexp),
+    ] {
+        if let Some(text) = text
+            && let Err(error) = regex_lite::Regex::new(text)
+        {
+            // An expression that does not compile must not turn into one that matches everything.
+            problems.push(Diagnostic::error(
+                "regexp",
+                path.key(field),
+                format!("not a regular expression: {error}"),
+            ));
+        }
+    }
+}
+
+/// Filters are a JSON list as text; each element has a priority, a level, keys and maybe values.
+fn filters(text: Option<&str>, path: FieldPath, problems: &mut Vec<Diagnostic>) {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return };
+    let good = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Array(list)) => list.iter().all(is_filter),
+        _ => false,
+    };
+    if !good {
+        problems.push(
+            Diagnostic::error("enricher-filters", path, "the filters are not a JSON list of filters").with_help(
+                r#"for example [{"priority": 100, "level": "None", "matchKeys": ["requestUID"], "matchValues": ["x"]}]"#,
+            ),
+        );
+    }
+}
+
+fn is_filter(filter: &Value) -> bool {
+    let texts = |field: &str| filter[field].as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    filter["priority"].is_i64()
+        && matches!(filter["level"].as_str(), Some("Metadata" | "None"))
+        && texts("matchKeys")
+        && (filter["matchValues"].is_null() || texts("matchValues"))
+}

@@ -1,0 +1,83 @@
+//! What is on the host, as far as it matters to what is desired.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use crate::{
+    apply::ApplyError,
+    artefact::{Artefact, HostPath, digest},
+    host::{Host, Stamp},
+    ledger::{LEDGER, Ledger},
+};
+
+/// The largest artefact that is read back, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// What is on the host at every path that is ours or desired.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// What is ours.
+    pub ledger: Ledger,
+    /// What is there.
+    pub files: BTreeMap<HostPath, Found>,
+}
+
+/// What is at a path.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A regular file.
+    File {
+        /// SHA-256 of its bytes.
+        sha256: String,
+        /// How it looks from outside.
+        stamp: Stamp,
+    },
+    /// Something that cannot be looked at, or is no regular file.
+    Unreadable(io::Error),
+}
+
+/// Looks at every path that is ours or desired, and sweeps up what a killed process left.
+///
+/// # Errors
+/// [`ApplyError`] if the ledger cannot be read.
+pub fn observe(host: &dyn Host, desired: &[Artefact]) -> Result<Observed, ApplyError> {
+    let ledger = read_ledger(host)?;
+    let paths: BTreeSet<&HostPath> = ledger.entries.keys().chain(desired.iter().map(|a| &a.path)).collect();
+    let ledger_dir = LEDGER.rsplit_once('/').map(|(dir, _)| dir);
+    let directories: BTreeSet<&str> = paths.iter().map(|path| path.split().0).chain(ledger_dir).collect();
+    for directory in directories {
+        // Leftovers are invisible to everybody else, so failing to remove one is no reason to stop.
+        let _ = host.sweep(directory);
+    }
+    let files = paths.into_iter().map(|path| (path.clone(), look(host, path, &ledger))).collect();
+    Ok(Observed { ledger, files })
+}
+
+fn look(host: &dyn Host, path: &HostPath, ledger: &Ledger) -> Found {
+    let stamp = match host.stamp(path) {
+        Ok(Some(stamp)) => stamp,
+        Ok(None) => return Found::Nothing,
+        Err(error) => return Found::Unreadable(error),
+    };
+    // A file that looks as it did after we wrote it holds what we wrote.
+    if let Some(entry) = ledger.entries.get(path).filter(|e| !e.pending && e.stamp == Some(stamp)) {
+        return Found::File { sha256: entry.sha256.clone(), stamp };
+    }
+    match host.read(path, LARGEST) {
+        Ok(Some(bytes)) => Found::File { sha256: digest(&bytes), stamp },
+        Ok(None) => Found::Nothing,
+        Err(error) => Found::Unreadable(error),
+    }
+}
+
+fn read_ledger(host: &dyn Host) -> Result<Ledger, ApplyError> {
+    let path: HostPath = LEDGER.parse()?;
+    match host.read(&path, LARGEST).map_err(ApplyError::ReadLedger)? {
+        None => Ok(Ledger::default()),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(ApplyError::ParseLedger),
+    }
+}

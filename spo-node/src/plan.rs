@@ -1,0 +1,175 @@
+//! The difference between what is desired and what is there, as a pure function.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+};
+
+use spo_model::{kind::Kind, names::ProfileKey};
+
+use crate::{
+    artefact::{Artefact, GlobalName, HostPath, digest},
+    ledger::Entry,
+    observe::{Found, Observed},
+};
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// One decision per desired artefact, in their order.
+    pub decisions: Vec<Decision>,
+    /// Artefacts of ours that are not wanted any more and are removed.
+    pub removals: Vec<HostPath>,
+    /// Entries of the ledger whose file is gone or was never ours.
+    pub forgotten: Vec<HostPath>,
+}
+
+impl Plan {
+    /// Whether nothing on the host has to change.
+    pub fn is_empty(&self) -> bool {
+        self.removals.is_empty()
+            && self.forgotten.is_empty()
+            && self.decisions.iter().all(|d| matches!(d, Decision::Keep { .. } | Decision::Refuse(_)))
+    }
+}
+
+/// What to do about one desired artefact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is there already.
+    Keep {
+        /// SHA-256 of its bytes.
+        sha256: String,
+    },
+    /// It has to be written.
+    Write {
+        /// SHA-256 of the bytes to come.
+        sha256: String,
+        /// SHA-256 of the bytes of ours that are there now.
+        before: Option<String>,
+    },
+    /// It cannot be put there.
+    Refuse(Conflict),
+}
+
+/// Why an artefact cannot be put to its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Something that is not ours is there.
+    Foreign(HostPath),
+    /// The path cannot be looked at.
+    Unreadable(String),
+    /// The name in the kernel belongs to another profile.
+    NameTaken {
+        /// What name.
+        name: String,
+        /// The kind of the profile that has it.
+        owner_kind: Kind,
+        /// The profile that has it.
+        owner: ProfileKey,
+    },
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(path) => {
+                write!(f, "/{path} is there and not ours; it is left alone: remove it or rename the profile")
+            }
+            Self::Unreadable(reason) => f.write_str(reason),
+            Self::NameTaken { name, owner_kind, owner } => {
+                write!(f, "the {name} belongs to {owner_kind} {owner}; rename this profile")
+            }
+        }
+    }
+}
+
+/// What to do to get from what is observed to what is desired.
+///
+/// The first of several artefacts that want one kernel name gets it, unless the ledger says that another one has
+/// it already. Artefacts of ours that are not desired are removed unless `keep` says otherwise.
+pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> bool) -> Plan {
+    let wanted: BTreeSet<&HostPath> = desired.iter().map(|a| &a.path).collect();
+    let kept = |path: &HostPath, entry: &Entry| wanted.contains(path) || keep(entry);
+    let mut owners = owners(desired, observed, &kept);
+    let mut plan = Plan::default();
+    let mut claimed: HashMap<&HostPath, &Artefact> = HashMap::new();
+    for artefact in desired {
+        let decision = match claimed.get(&artefact.path) {
+            Some(first) => Decision::Refuse(Conflict::NameTaken {
+                name: format!("path /{}", artefact.path),
+                owner_kind: first.kind,
+                owner: first.key.clone(),
+            }),
+            None => decide(artefact, observed, &mut owners),
+        };
+        claimed.entry(&artefact.path).or_insert(artefact);
+        plan.decisions.push(decision);
+    }
+    for (path, entry) in &observed.ledger.entries {
+        if kept(path, entry) {
+            continue;
+        }
+        match observed.files.get(path) {
+            Some(Found::File { sha256, .. }) if is_ours(entry, sha256) => plan.removals.push(path.clone()),
+            // What cannot be looked at now may be ours still.
+            Some(Found::Unreadable(_)) => {}
+            _ => plan.forgotten.push(path.clone()),
+        }
+    }
+    plan
+}
+
+type Owners = BTreeMap<GlobalName, (Kind, ProfileKey)>;
+
+/// Who has which kernel name now. An owner that is itself going away frees its name.
+fn owners(desired: &[Artefact], observed: &Observed, kept: &dyn Fn(&HostPath, &Entry) -> bool) -> Owners {
+    let still_wants: BTreeMap<&HostPath, Option<GlobalName>> =
+        desired.iter().map(|a| (&a.path, a.global_name())).collect();
+    observed
+        .ledger
+        .entries
+        .iter()
+        .filter(|(path, entry)| kept(path, entry))
+        .filter_map(|(path, entry)| {
+            let name = GlobalName::of(entry.kind, entry.kernel_name.as_deref()?)?;
+            let same = still_wants.get(path).is_none_or(|wanted| wanted.as_ref() == Some(&name));
+            same.then(|| (name, (entry.kind, entry.key.clone())))
+        })
+        .collect()
+}
+
+fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Decision {
+    if let Some(name) = artefact.global_name() {
+        let me = (artefact.kind, artefact.key.clone());
+        let owner = owners.entry(name.clone()).or_insert_with(|| me.clone());
+        if *owner != me {
+            let (owner_kind, owner) = owner.clone();
+            return Decision::Refuse(Conflict::NameTaken { name: name.to_string(), owner_kind, owner });
+        }
+    }
+    let sha256 = digest(&artefact.bytes);
+    let entry = observed.ledger.entries.get(&artefact.path);
+    match (observed.files.get(&artefact.path), entry) {
+        (Some(Found::Unreadable(error)), _) => Decision::Refuse(Conflict::Unreadable(error.to_string())),
+        (Some(Found::Nothing) | None, _) => Decision::Write { sha256, before: None },
+        (Some(Found::File { sha256: there, stamp }), Some(entry)) if is_ours(entry, there) => {
+            let unchanged = *there == sha256 && stamp.mode == artefact.mode;
+            let same_entry = !entry.pending && entry.key == artefact.key && entry.source == artefact.source;
+            if unchanged && same_entry && entry.stamp == Some(*stamp) {
+                Decision::Keep { sha256 }
+            } else {
+                Decision::Write { sha256, before: Some(there.clone()) }
+            }
+        }
+        (Some(Found::File { .. }), _) => Decision::Refuse(Conflict::Foreign(artefact.path.clone())),
+    }
+}
+
+/// Whether a file with this hash is what the ledger's entry speaks of.
+///
+/// A file of ours that somebody edited is repaired. A write that was interrupted is another matter: then only
+/// the bytes before and the bytes to come can be ours, because something else may have taken the free path.
+fn is_ours(entry: &Entry, sha256: &str) -> bool {
+    !entry.pending || entry.sha256 == sha256 || entry.before.as_deref() == Some(sha256)
+}

@@ -1,0 +1,153 @@
+//! The operator's binary: one subcommand per process.
+
+#![forbid(unsafe_code)]
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use spo_model::{crd, kind::Scope, manifest::Limits};
+use spo_operator::standalone::{self, Options, Report, RunError};
+
+/// Security profiles (seccomp, AppArmor, SELinux) as Kubernetes resources.
+#[derive(Parser)]
+#[command(name = "spo-operator", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the profiles of a directory of manifests on this host, without a cluster.
+    Standalone(Standalone),
+    /// Write the CustomResourceDefinitions.
+    Crds(Crds),
+}
+
+/// Reads every manifest of a directory and puts its profiles below a root directory: seccomp filters for the
+/// kubelet, AppArmor profiles, SELinux modules. Prints one line per document.
+///
+/// The exit status is 0 if every profile is installed, 1 if one is not, 2 if the call is wrong.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  Try the guide's manifests in a folder:
+    spo-operator standalone --manifests examples/guide --root target/node
+  Keep a host in step with a folder:
+    spo-operator standalone --manifests /etc/spo --root / --watch
+  The same as data:
+    spo-operator standalone --manifests /etc/spo --root / --output json")]
+struct Standalone {
+    /// The directory of manifests (.yaml, .yml, .json; subdirectories too); may be given several times.
+    #[arg(long, value_name = "DIR", required = true)]
+    manifests: Vec<PathBuf>,
+    /// The directory that stands for the host's root; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// Do the work once and stop; this is the default.
+    #[arg(long, conflicts_with = "watch")]
+    once: bool,
+    /// Go on and follow every change of the manifests.
+    #[arg(long)]
+    watch: bool,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// An aligned table.
+    Table,
+    /// One JSON object per run.
+    Json,
+}
+
+/// Writes one YAML file per kind into DIR/namespaced and DIR/cluster, or checks that they are up to date.
+#[derive(Args)]
+#[command(after_help = "Example:
+    spo-operator crds --dir deploy/crds")]
+struct Crds {
+    /// The directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Write nothing, and fail if a file is missing, stale or superfluous.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Standalone(args) => run_standalone(&args),
+        Command::Crds(args) => write_crds(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_standalone(args: &Standalone) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let options =
+        Options { manifests: args.manifests.clone(), root: args.root.clone(), limits: Limits::default() };
+    let mut success = true;
+    if args.watch {
+        standalone::watch(&options, &mut |result| {
+            print(result, args.output);
+            true
+        })?;
+    } else {
+        let report = standalone::run_once(&options)?;
+        success = report.is_success();
+        print(Ok(&report), args.output);
+    }
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(result: Result<&Report, &RunError>, output: Output) {
+    use std::io::Write as _;
+    let text = match (result, output) {
+        (Ok(report), Output::Table) => report.to_string(),
+        (Ok(report), Output::Json) => format!("{}\n", report.to_json()),
+        (Err(error), _) => {
+            eprintln!("error: {error}");
+            return;
+        }
+    };
+    // A reader that has gone away is no reason to stop.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn write_crds(args: &Crds) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut stale = Vec::new();
+    for (folder, scope) in [("namespaced", Scope::Namespaced), ("cluster", Scope::Cluster)] {
+        let dir = args.dir.join(folder);
+        let mut expected = std::collections::BTreeSet::new();
+        for definition in crd::definitions(scope) {
+            let text = format!(
+                "# Written by `spo-operator crds`; do not edit.\n{}",
+                serde_saphyr::to_string(&definition)?
+            );
+            let path = dir.join(format!("{}.yaml", definition.spec.names.plural));
+            expected.insert(path.clone());
+            if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+                continue;
+            }
+            if !args.check {
+                std::fs::create_dir_all(&dir)?;
+                std::fs::write(&path, text)?;
+            }
+            stale.push(path);
+        }
+        for entry in std::fs::read_dir(&dir).into_iter().flatten() {
+            let path = entry?.path();
+            if !expected.contains(&path) {
+                stale.push(path);
+            }
+        }
+    }
+    let verb = if args.check { "stale" } else { "wrote" };
+    for path in &stale {
+        println!("{verb} {}", path.display());
+    }
+    Ok(if args.check && !stale.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,229 @@
+//! A directory of manifests in the place of an API server: profiles for hosts without a cluster.
+//!
+//! ```text
+//! files ──load──► entries ──compile──► artefacts ──install──► report ──print──► table or JSON
+//! ```
+//!
+//! A manifest that cannot be read or used never takes away what an earlier version of it brought: the artefacts
+//! that came from it stay until it is repaired or deleted.
+
+mod load;
+mod report;
+mod watch;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use spo_model::{
+    Diagnostic, Severity, State,
+    kind::Kind,
+    manifest::{Content, Limits},
+    names::ProfileKey,
+    object::AnyObject,
+};
+use spo_node::{
+    ApplyError,
+    artefact::Artefact,
+    compile::{Library, compile},
+    host::Root,
+    ledger::Entry,
+};
+
+pub use load::LoadError;
+pub use report::{Line, LineState, Report};
+pub use watch::{WatchError, watch};
+
+use load::{Manifest, load};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directories of manifests; their subdirectories count too.
+    pub manifests: Vec<PathBuf>,
+    /// The directory that stands for the host's root.
+    pub root: PathBuf,
+    /// How much one manifest may demand.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// Manifests from one directory onto the host below another, with the default limits.
+    pub fn new(manifests: &Path, root: &Path) -> Self {
+        Self { manifests: vec![manifests.to_owned()], root: root.to_owned(), limits: Limits::default() }
+    }
+}
+
+/// Why nothing could be done at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The manifests cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The root cannot be opened.
+    #[error("cannot open the root {}: {source}", path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The ledger cannot be read or written.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Reads the manifests and brings the host to what they say.
+///
+/// # Errors
+/// [`RunError`] if nothing could be done at all. What is wrong with single profiles is in the report.
+pub fn run_once(options: &Options) -> Result<Report, RunError> {
+    let manifests = load(&options.manifests, &options.limits)?;
+    std::fs::create_dir_all(&options.root)
+        .map_err(|source| RunError::Root { path: options.root.clone(), source })?;
+    let host =
+        Root::open(&options.root).map_err(|source| RunError::Root { path: options.root.clone(), source })?;
+
+    let library = library(&manifests);
+    let mut lines = Vec::new();
+    let mut artefacts = Vec::new();
+    let mut seen = HashMap::new();
+    for manifest in &manifests {
+        read_lines(manifest, &library, &mut seen, &mut lines, &mut artefacts);
+    }
+    let owners: Vec<usize> = artefacts.iter().map(|(line, _)| *line).collect();
+    let artefacts: Vec<Artefact> = artefacts.into_iter().map(|(_, artefact)| artefact).collect();
+    let broken = Broken::of(&lines);
+    let installed = spo_node::install(&host, &artefacts, &|entry| broken.may_have_brought(entry))?;
+    for (line, outcome) in owners.iter().zip(&installed.outcomes) {
+        lines[*line].settle(outcome);
+    }
+    Ok(Report { lines, removed: installed.removed, stuck: installed.stuck })
+}
+
+/// The profiles of all manifests, for others to build on. A profile that is not valid is no base for anything.
+fn library(manifests: &[Manifest]) -> Library {
+    let mut library = Library::default();
+    for entry in manifests.iter().flat_map(|m| m.entries.iter().flatten()) {
+        if let Content::Object(decoded) = &entry.content
+            && !entry.has_errors()
+        {
+            library.add(&decoded.object);
+        }
+    }
+    library
+}
+
+type Seen = HashMap<(Kind, ProfileKey), String>;
+
+fn read_lines(
+    manifest: &Manifest,
+    library: &Library,
+    seen: &mut Seen,
+    lines: &mut Vec<Line>,
+    artefacts: &mut Vec<(usize, Artefact)>,
+) {
+    let entries = match &manifest.entries {
+        Ok(entries) => entries,
+        Err(problem) => {
+            lines.push(Line::unreadable(manifest, problem.clone()));
+            return;
+        }
+    };
+    for entry in entries {
+        let mut line = Line::of(manifest, entry);
+        let Content::Object(decoded) = &entry.content else {
+            lines.push(line);
+            continue;
+        };
+        let object = &decoded.object;
+        if entry.has_errors() || !object.kind().is_profile() {
+            lines.push(line);
+            continue;
+        }
+        if let Some(key) = object.key() {
+            let place = format!("{}:{}", manifest.name, entry.span.line);
+            if let Some(first) = seen.insert((object.kind(), key.clone()), place) {
+                line.refuse(format!("the same profile is in {first} already"));
+                seen.insert((object.kind(), key), first);
+                lines.push(line);
+                continue;
+            }
+        }
+        if let Some(artefact) = build(object, library, manifest, &mut line) {
+            artefacts.push((lines.len(), artefact));
+        }
+        lines.push(line);
+    }
+}
+
+/// The artefact of a profile; `None` if it has none, with the reason in its line.
+fn build(object: &AnyObject, library: &Library, manifest: &Manifest, line: &mut Line) -> Option<Artefact> {
+    if object.state() == Some(State::Disabled) || object.metadata().is_partial() {
+        line.state = if object.metadata().is_partial() { LineState::Partial } else { LineState::Disabled };
+        return None;
+    }
+    let compiled = match compile(object, library)? {
+        Ok(compiled) => compiled,
+        Err(problems) => {
+            line.state = LineState::Error;
+            line.add(manifest, problems);
+            return None;
+        }
+    };
+    line.add(manifest, compiled.diagnostics);
+    match Artefact::new(object.kind(), object.key()?, compiled.bytes) {
+        Ok(mut artefact) => {
+            artefact.source.clone_from(&manifest.name);
+            line.artefact = Some(artefact.path.to_string());
+            Some(artefact)
+        }
+        Err(error) => {
+            line.refuse(error.to_string());
+            None
+        }
+    }
+}
+
+/// The manifests and documents from which this run could not get what they may have brought before.
+#[derive(Default)]
+struct Broken {
+    files: HashSet<String>,
+    documents: HashSet<(String, String, Option<String>, String)>,
+}
+
+impl Broken {
+    fn of(lines: &[Line]) -> Self {
+        let mut broken = Self::default();
+        for line in lines.iter().filter(|line| line.state == LineState::Error) {
+            if line.kind.is_empty() || line.name.is_empty() {
+                broken.files.insert(line.manifest.clone());
+            } else {
+                let kind =
+                    line.kind.parse().map_or_else(|_| line.kind.clone(), |kind: Kind| kind.to_string());
+                broken.documents.insert((
+                    line.manifest.clone(),
+                    kind,
+                    line.namespace.clone(),
+                    line.name.clone(),
+                ));
+            }
+        }
+        broken
+    }
+
+    fn may_have_brought(&self, entry: &Entry) -> bool {
+        let namespace = entry.key.namespace.as_ref().map(ToString::to_string);
+        let document = (entry.source.clone(), entry.kind.to_string(), namespace, entry.key.name.to_string());
+        self.files.contains(&entry.source) || self.documents.contains(&document)
+    }
+}
+
+/// Whether a finding stops a profile.
+fn is_error(diagnostic: &Diagnostic) -> bool {
+    diagnostic.severity == Severity::Error
+}
