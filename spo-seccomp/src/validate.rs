@@ -5,7 +5,7 @@
 //! into a decision diagram, backwards from its returns. Diagrams of equal functions are the same node, so one
 //! comparison covers all arguments. No sampling is involved.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use spo_model::seccomp::{Arch, Op};
 
@@ -57,15 +57,14 @@ pub(crate) fn validate(
         let pieces = reading.pieces(audit)?;
         let expected = expectation(policy, token, enosys);
         let mut pieces = pieces.iter().peekable();
-        for (start, wanted) in &expected {
+        for (i, (start, wanted)) in expected.iter().enumerate() {
             // Pieces of the program before this cut were compared with what came before it.
             while pieces.next_if(|piece| piece.end < *start).is_some() {}
             let wanted = match wanted {
                 Expected::Decision(id) => *id,
                 Expected::Verdict(verdict) => reading.store.leaf(*verdict),
             };
-            let next = expected.range(start + u32::from(*start < u32::MAX)..).next().map(|(next, _)| *next);
-            let end = next.filter(|next| next > start).map_or(u32::MAX, |next| next - 1);
+            let end = expected.get(i + 1).map_or(u32::MAX, |(next, _)| next - 1);
             for piece in pieces.clone().take_while(|piece| piece.start <= end) {
                 if piece.decision != wanted {
                     return Err(Mismatch::Differs { arch: audit, number: piece.start.max(*start) });
@@ -359,8 +358,8 @@ enum Expected {
 ///
 /// Written down separately from the segments the compiler works on, as the numbers at which the policy's answer
 /// can change and its answer there.
-fn expectation(policy: &Policy, token: &[Arch], enosys: bool) -> BTreeMap<u32, Expected> {
-    let mut cuts = BTreeSet::from([0]);
+fn expectation(policy: &Policy, token: &[Arch], enosys: bool) -> Vec<(u32, Expected)> {
+    let mut cuts = vec![0];
     let x86 = token.iter().any(|arch| matches!(arch, Arch::X86_64 | Arch::X32));
     if x86 {
         cuts.extend([X32_BIT, 0x8000_0000, u32::MAX]);
@@ -369,6 +368,8 @@ fn expectation(policy: &Policy, token: &[Arch], enosys: bool) -> BTreeMap<u32, E
         cuts.extend(arch.calls.iter().flat_map(|call| [call.number, call.number.saturating_add(1)]));
         cuts.extend(segments::ceiling(policy, arch, enosys).map(|newest| newest.saturating_add(1)));
     }
+    cuts.sort_unstable();
+    cuts.dedup();
     cuts.into_iter().map(|number| (number, expected_at(policy, token, enosys, x86, number))).collect()
 }
 

@@ -104,43 +104,28 @@ fn solve(pieces: &[Piece]) -> (u64, Tree) {
 struct Table<'a> {
     pieces: &'a [Piece],
     /// `cost[i * n + j]` and its transpose, so that both scans run along memory.
-    cost: Vec<u64>,
-    transposed: Vec<u64>,
-    /// The leaf that beats all thresholds for a range, if there is one.
-    leaves:
-        std::collections::HashMap<(usize, usize), Tree, std::hash::BuildHasherDefault<crate::decision::Mix>>,
-    sums: Vec<u64>,
+    cost: Vec<u32>,
+    transposed: Vec<u32>,
+    /// Sums of weights, for the weight of a range.
+    sums: Vec<u32>,
 }
 
 impl<'a> Table<'a> {
     fn fill(pieces: &'a [Piece]) -> Self {
         let n = pieces.len();
-        let mut sums = vec![0u64];
-        let mut sum = 0u64;
+        let mut sums = vec![0u32];
+        let mut sum = 0u32;
         for piece in pieces {
-            sum += u64::from(piece.weight) * u64::from(UNIT);
+            sum = sum.saturating_add(piece.weight.saturating_mul(UNIT));
             sums.push(sum);
         }
-        let mut table = Self {
-            pieces,
-            cost: vec![0; n * n],
-            transposed: vec![0; n * n],
-            leaves: std::collections::HashMap::default(),
-            sums,
-        };
+        let mut table = Self { pieces, cost: vec![0; n * n], transposed: vec![0; n * n], sums };
         for i in (0..n).rev() {
             let mut shape = Shape::new(&pieces[i]);
             for j in i + 1..n {
-                shape.add(&pieces[j]);
-                let split = table.best_split(i, j).1;
-                let special = shape.leaf(&pieces[i..=j]).filter(|(cost, _)| *cost < split);
-                let cost = match special {
-                    Some((cost, tree)) => {
-                        table.leaves.insert((i, j), tree);
-                        cost
-                    }
-                    None => split,
-                };
+                let split = table.split_cost(i, j);
+                let leaf = shape.add_and_price(&pieces[i..=j]);
+                let cost = leaf.map_or(split, |leaf| leaf.min(split));
                 table.cost[i * n + j] = cost;
                 table.transposed[j * n + i] = cost;
             }
@@ -148,145 +133,151 @@ impl<'a> Table<'a> {
         table
     }
 
-    fn best_split(&self, i: usize, j: usize) -> (usize, u64) {
+    fn sides(&self, i: usize, j: usize) -> (&[u32], &[u32]) {
         let n = self.pieces.len();
-        let low = &self.cost[i * n + i..i * n + j];
-        let high = &self.transposed[j * n + i + 1..=j * n + j];
-        let (mut best, mut at) = (u64::MAX, 0);
-        for (k, (a, b)) in low.iter().zip(high).enumerate() {
-            let cost = a + b;
-            if cost < best {
-                (best, at) = (cost, k);
-            }
-        }
-        (i + at, best + self.sums[j + 1] - self.sums[i] + u64::from(SIZE_COST))
+        (&self.cost[i * n + i..i * n + j], &self.transposed[j * n + i + 1..=j * n + j])
     }
 
-    fn answer(mut self) -> (u64, Tree) {
-        let n = self.pieces.len();
-        let tree = self.tree(0, n - 1);
-        (self.cost[n - 1] / u64::from(UNIT), tree)
+    fn split_cost(&self, i: usize, j: usize) -> u32 {
+        let (low, high) = self.sides(i, j);
+        let best = low.iter().zip(high).map(|(a, b)| a.saturating_add(*b)).fold(u32::MAX, u32::min);
+        best.saturating_add(self.sums[j + 1] - self.sums[i]).saturating_add(SIZE_COST)
     }
 
-    fn tree(&mut self, i: usize, j: usize) -> Tree {
+    fn answer(&self) -> (u64, Tree) {
+        let n = self.pieces.len();
+        (u64::from(self.cost[n - 1] / UNIT), self.tree(0, n - 1))
+    }
+
+    fn tree(&self, i: usize, j: usize) -> Tree {
         if i == j {
             return Tree::Leaf(self.pieces[i].target);
         }
-        if let Some(leaf) = self.leaves.remove(&(i, j)) {
+        let cost = self.cost[i * self.pieces.len() + j];
+        if self.split_cost(i, j) > cost
+            && let Some(leaf) = leaf(&self.pieces[i..=j])
+        {
             return leaf;
         }
-        let k = self.best_split(i, j).0;
-        let low = self.tree(i, k);
-        let high = self.tree(k + 1, j);
-        Tree::node(Test::AtLeast(self.pieces[k + 1].start), high, low)
+        let (low, high) = self.sides(i, j);
+        let sums = low.iter().zip(high).map(|(a, b)| a.saturating_add(*b));
+        let k = i + sums.enumerate().min_by_key(|(_, cost)| *cost).map_or(0, |(k, _)| k);
+        Tree::node(Test::AtLeast(self.pieces[k + 1].start), self.tree(k + 1, j), self.tree(i, k))
     }
 }
 
-/// What is known of a growing range of pieces, to find leaves in constant time per step.
+/// What is known of a growing range of pieces, to price its leaves in little time per step.
+///
+/// What a longer range lacks, every range that contains it lacks too, so most ranges are done after a glance.
 struct Shape {
-    targets: [Option<TargetShape>; 2],
-    more_targets: bool,
-}
-
-#[derive(Clone, Copy)]
-struct TargetShape {
-    target: Target,
-    /// Pieces with the target, and whether all of them are single numbers.
-    pieces: usize,
-    singles: bool,
-    weight: u64,
-    /// All bits that occur in a number with the target.
-    bits: u32,
+    /// Two targets at most can be told apart by one bit test.
+    targets: [Option<(Target, u32)>; 2],
+    /// Whether all numbers with a target might share a bit that the others lack.
+    bit_test: [bool; 2],
+    chain: bool,
 }
 
 impl Shape {
     fn new(first: &Piece) -> Self {
-        let mut shape = Self { targets: [None, None], more_targets: false };
-        shape.add(first);
-        shape
+        let bits = bits_in(first.start, first.end);
+        Self { targets: [Some((first.target, bits)), None], bit_test: [true; 2], chain: true }
     }
 
-    fn add(&mut self, piece: &Piece) {
-        for slot in &mut self.targets {
-            match slot {
-                Some(known) if known.target == piece.target => {
-                    known.pieces += 1;
-                    known.singles &= piece.start == piece.end;
-                    known.weight += u64::from(piece.weight) * u64::from(UNIT);
-                    known.bits |= bits_in(piece.start, piece.end);
-                    return;
-                }
-                None => {
-                    *slot = Some(TargetShape {
-                        target: piece.target,
-                        pieces: 1,
-                        singles: piece.start == piece.end,
-                        weight: u64::from(piece.weight) * u64::from(UNIT),
-                        bits: bits_in(piece.start, piece.end),
-                    });
-                    return;
-                }
-                Some(_) => {}
+    /// Takes in the last piece of the range, and gives the cost of the range's cheapest leaf.
+    fn add_and_price(&mut self, pieces: &[Piece]) -> Option<u32> {
+        let last = pieces.last()?;
+        let bits = bits_in(last.start, last.end);
+        let slot = self.targets.iter_mut().find(|slot| slot.is_none_or(|(target, _)| target == last.target));
+        match slot {
+            Some(Some((_, known))) => *known |= bits,
+            Some(empty) => *empty = Some((last.target, bits)),
+            None => self.bit_test = [false; 2],
+        }
+        if self.bit_test != [false; 2] {
+            let found = self.bit_mask(pieces);
+            if found.is_some() {
+                let weight: u32 = pieces.iter().map(|p| p.weight).fold(0, u32::saturating_add);
+                return Some(weight.saturating_mul(UNIT).saturating_add(SIZE_COST));
             }
         }
-        self.more_targets = true;
+        if self.chain {
+            let priced = chain_rest(pieces).map(|rest| chain_cost(pieces, rest));
+            self.chain = priced.is_some();
+            return priced;
+        }
+        None
     }
 
-    /// The cheapest leaf for the range, with its cost.
-    fn leaf(&self, pieces: &[Piece]) -> Option<(u64, Tree)> {
+    /// A mask that separates two targets, and the target whose numbers have a bit of it.
+    fn bit_mask(&mut self, pieces: &[Piece]) -> Option<(u32, Target, Target)> {
         let [Some(a), Some(b)] = self.targets else { return None };
-        if self.more_targets {
-            return mixed_chain(pieces);
-        }
-        let size = u64::from(SIZE_COST);
-        for (with, without) in [(a, b), (b, a)] {
-            let mask = !without.bits;
-            let all = |p: &Piece| p.target != with.target || any_bit_in_all(mask, p.start, p.end);
-            if mask != 0 && pieces.iter().all(all) {
-                let mask = smallest_mask(mask, pieces, with.target);
-                let tree =
-                    Tree::node(Test::AnyBit(mask), Tree::Leaf(with.target), Tree::Leaf(without.target));
-                return Some((a.weight + b.weight + size, tree));
+        for (side, (with, without)) in [(a, b), (b, a)].into_iter().enumerate() {
+            if !self.bit_test[side] {
+                continue;
             }
+            let mask = !without.1;
+            let mut having = pieces.iter().filter(|p| p.target == with.0);
+            if mask != 0 && having.all(|p| any_bit_in_all(mask, p.start, p.end)) {
+                return Some((mask, with.0, without.0));
+            }
+            self.bit_test[side] = false;
         }
-        let chain = |singles: TargetShape, rest: TargetShape| {
-            let usable = singles.singles && singles.pieces <= CHAIN;
-            usable.then(|| equality_chain(pieces, singles.target, rest.target))
-        };
-        [chain(a, b), chain(b, a)].into_iter().flatten().min_by_key(|(cost, _)| *cost)
+        None
     }
 }
 
-/// Equality tests for all single numbers, where several targets occur but all longer pieces share one.
-fn mixed_chain(pieces: &[Piece]) -> Option<(u64, Tree)> {
+/// The cheapest leaf of a range: one bit test, or a chain of equality tests.
+fn leaf(pieces: &[Piece]) -> Option<Tree> {
+    let mut shape = Shape::new(pieces.first()?);
+    for end in 2..=pieces.len() {
+        let _ = shape.add_and_price(&pieces[..end]);
+    }
+    if let Some((mask, with, without)) = shape.bit_mask(pieces) {
+        let mask = smallest_mask(mask, pieces, with);
+        return Some(Tree::node(Test::AnyBit(mask), Tree::Leaf(with), Tree::Leaf(without)));
+    }
+    let rest = chain_rest(pieces)?;
+    let in_order = chained(pieces, rest);
+    Some(
+        in_order
+            .iter()
+            .rev()
+            .fold(Tree::Leaf(rest), |tree, p| Tree::node(Test::Equal(p.start), Tree::Leaf(p.target), tree)),
+    )
+}
+
+/// The target of everything in a range but a few single numbers, `None` when there is no such target.
+///
+/// A range that has none has none with more pieces either.
+fn chain_rest(pieces: &[Piece]) -> Option<Target> {
     if pieces.len() > 2 * CHAIN + 1 {
         return None;
     }
-    let long = pieces.iter().find(|p| p.start != p.end)?;
-    let singles = pieces.iter().filter(|p| p.target != long.target);
-    let usable = singles.clone().all(|p| p.start == p.end) && singles.count() <= CHAIN;
-    usable.then(|| chain(pieces, long.target))
+    let mut long = pieces.iter().filter(|p| p.start != p.end);
+    let rest = match long.next() {
+        Some(first) => first.target,
+        // Single numbers only: the target of most of them.
+        None => pieces.iter().max_by_key(|p| pieces.iter().filter(|q| q.target == p.target).count())?.target,
+    };
+    let fits = long.all(|p| p.target == rest) && pieces.iter().filter(|p| p.target != rest).count() <= CHAIN;
+    fits.then_some(rest)
 }
 
-fn equality_chain(pieces: &[Piece], _singles: Target, rest: Target) -> (u64, Tree) {
-    chain(pieces, rest)
-}
-
-fn chain(pieces: &[Piece], rest: Target) -> (u64, Tree) {
+/// The single numbers of a chain, the heaviest first.
+fn chained(pieces: &[Piece], rest: Target) -> Vec<&Piece> {
     let mut tested: Vec<&Piece> = pieces.iter().filter(|p| p.target != rest).collect();
     tested.sort_by_key(|p| std::cmp::Reverse(p.weight));
-    let unit = u64::from(UNIT);
-    let rest_weight: u64 =
-        pieces.iter().filter(|p| p.target == rest).map(|p| u64::from(p.weight) * unit).sum();
-    let mut cost = rest_weight * tested.len() as u64 + u64::from(SIZE_COST) * tested.len() as u64;
-    for (position, piece) in (1u64..).zip(&tested) {
-        cost += u64::from(piece.weight) * unit * position;
-    }
-    let tree = tested
-        .iter()
-        .rev()
-        .fold(Tree::Leaf(rest), |tree, p| Tree::node(Test::Equal(p.start), Tree::Leaf(p.target), tree));
-    (cost, tree)
+    tested
+}
+
+fn chain_cost(pieces: &[Piece], rest: Target) -> u32 {
+    let tested = chained(pieces, rest);
+    let tests = tested.len() as u32;
+    let rest_weight: u32 =
+        pieces.iter().filter(|p| p.target == rest).map(|p| p.weight).fold(0, u32::saturating_add);
+    let tested_weight = (1u32..).zip(&tested).map(|(position, p)| p.weight.saturating_mul(position));
+    let weight = tested_weight.fold(rest_weight.saturating_mul(tests), u32::saturating_add);
+    weight.saturating_mul(UNIT).saturating_add(SIZE_COST * tests)
 }
 
 /// All bits that are set in some number from `start` to `end`.

@@ -84,7 +84,7 @@ pub(crate) fn weighted(segments: &[Segment], token: &[Arch], weights: &Weights) 
     calls.sort_unstable();
     calls.dedup_by_key(|call| call.0);
     let total: u64 = calls.iter().map(|call| call.1).sum::<u64>().max(1);
-    // Sums of weights times depth stay below 2^32.
+    // The costs of the search, weights times depth, stay below 2^32.
     let scaled = |weight: u64| {
         if total < SCALE { weight as u32 } else { (weight as f64 * SCALE as f64 / total as f64) as u32 }
     };
@@ -109,7 +109,7 @@ pub(crate) fn weighted(segments: &[Segment], token: &[Arch], weights: &Weights) 
     Weighted { pieces, points }
 }
 
-const SCALE: u64 = 1 << 20;
+const SCALE: u64 = 1 << 16;
 
 fn weight(name: &str, weights: &Weights) -> u64 {
     match weights {
