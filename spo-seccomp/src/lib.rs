@@ -33,4 +33,5 @@ mod policy;
 pub mod runtime_spec;
 mod simulate;
 pub mod syscalls;
+pub mod text;
 mod validate;

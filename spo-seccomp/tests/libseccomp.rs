@@ -296,7 +296,7 @@ mod oracle {
                     .collect();
                 let named = named.iter().filter_map(|name| Syscall::by_name(name)?.number(*arch));
                 for nr in named.chain(Syscall::by_name("socketcall").and_then(|c| c.number(*arch))) {
-                    probes.extend((0..24).map(|_| Data::new(*arch, nr, random.arguments())));
+                    probes.extend((0..120).map(|_| Data::new(*arch, nr, random.arguments())));
                 }
             }
             probes.extend((0..64).map(|nr| Data { nr, arch: 0x1234_5678, ..Data::default() }));
