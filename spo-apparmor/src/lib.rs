@@ -7,6 +7,7 @@ pub mod aare;
 pub mod dfa;
 pub mod expand;
 pub mod lint;
+pub mod log;
 pub mod meaning;
 pub mod parse;
 pub mod print;

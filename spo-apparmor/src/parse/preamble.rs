@@ -79,6 +79,7 @@ impl Parser<'_> {
                     return Err(self.c.unexpected("a file name"));
                 }
                 self.c.take(end, TokenKind::Value);
+                self.non_empty_name(start, &rest[..end])?;
                 Ok(IncludeTarget::Local(rest[..end].to_owned()))
             }
         }
