@@ -284,6 +284,17 @@ impl Store {
         found
     }
 
+    /// The number of nodes of a decision, counting no further than `limit`.
+    pub(crate) fn size(&self, id: Id, limit: usize) -> usize {
+        let (mut seen, mut todo) = (std::collections::HashSet::new(), vec![id]);
+        while let Some(id) = todo.pop() {
+            if let Some(node) = self.node(id).filter(|_| seen.len() < limit && seen.insert(id)) {
+                todo.extend([node.zero, node.one]);
+            }
+        }
+        seen.len()
+    }
+
     /// The variable tested first, past all variables for a leaf.
     pub(crate) fn var(&self, id: Id) -> u16 {
         self.node(id).map_or(u16::MAX, |node| node.var)

@@ -393,3 +393,95 @@ fn expected_at(policy: &Policy, token: &[Arch], enosys: bool, x86: bool, number:
         Some(arch) => Expected::Decision(arch.decision(number)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CompileOptions, Options, compile};
+
+    fn example() -> Policy {
+        let profile = serde_json::from_str(
+            r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"syscalls":[
+                {"names":["read","write","close","openat","mmap","exit_group"],"action":"SCMP_ACT_ALLOW"},
+                {"names":["socket"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":38,"op":"SCMP_CMP_LT"}]},
+                {"names":["lseek"],"action":"SCMP_ACT_LOG","args":[{"index":1,"value":4294967297,"op":"SCMP_CMP_EQ"}]},
+                {"names":["clone"],"action":"SCMP_ACT_ALLOW",
+                 "args":[{"index":0,"value":2114060288,"valueTwo":0,"op":"SCMP_CMP_MASKED_EQ"}]}]}"#,
+        )
+        .unwrap();
+        Policy::from_profile(&profile, &Options::new(Arch::X86_64)).unwrap()
+    }
+
+    /// Every constant, jump and answer of the program matters, so every change of one has to be found.
+    #[test]
+    fn a_program_with_one_field_changed_is_refused() {
+        let policy = example();
+        let arches = [Arch::X86_64, Arch::X86];
+        let program = compile(&policy, &arches, &CompileOptions::default()).unwrap();
+        assert_eq!(validate(&policy, &arches, false, program.insns()), Ok(()));
+        let mut harmless = Vec::new();
+        for at in 0..program.insns().len() {
+            let original = program.insns()[at];
+            let mut mutants =
+                vec![Insn { k: original.k ^ 1, ..original }, Insn { k: original.k ^ 0x80, ..original }];
+            if is_jump(original.code) {
+                mutants.push(Insn { jt: original.jf, jf: original.jt, ..original });
+                mutants.push(Insn { jt: original.jt.wrapping_add(1), ..original });
+                mutants.push(Insn { jf: original.jf.wrapping_add(1), ..original });
+                mutants.push(Insn { code: original.code ^ 0x10, ..original });
+            }
+            for mutant in mutants {
+                let mut changed = program.insns().to_vec();
+                changed[at] = mutant;
+                if validate(&policy, &arches, false, &changed).is_ok() {
+                    harmless.push((at, mutant, changed));
+                }
+            }
+        }
+        // A constant can change without a difference where no call lies between; the simulator has to agree.
+        for (at, mutant, changed) in harmless {
+            for arch in arches {
+                for nr in (0..512).chain([
+                    0x3fff_ffff,
+                    0x4000_0000,
+                    0x4000_0201,
+                    0x7fff_ffff,
+                    0x8000_0000,
+                    u32::MAX,
+                ]) {
+                    for value in [
+                        0,
+                        1,
+                        2,
+                        37,
+                        38,
+                        39,
+                        0x2_0000,
+                        0x7e02_0000,
+                        1 << 31,
+                        1 << 32,
+                        (1 << 32) + 1,
+                        u64::MAX,
+                    ] {
+                        let data = crate::Data::new(arch, nr, [value; 6]);
+                        let after = crate::simulate::run(&changed, &data, Endian::Little).0;
+                        assert_eq!(
+                            after,
+                            policy.eval(arch, nr, &[value; 6]),
+                            "{at}: {mutant} at {nr:#x} {value:#x}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_answer_to_other_architectures_is_found() {
+        let policy = example();
+        let program = compile(&policy, &[Arch::X86_64], &CompileOptions::default()).unwrap();
+        let strict = policy.clone().with_bad_arch(Verdict::KILL_PROCESS);
+        assert!(validate(&strict, &[Arch::X86_64], false, program.insns()).is_err());
+        assert!(validate(&policy, &[Arch::X86], false, program.insns()).is_err());
+    }
+}

@@ -15,7 +15,7 @@ fn findings(json: &str) -> Vec<(String, Severity, String)> {
 fn with(rule: &str) -> String {
     format!(
         r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[
-            {{"names":["close","execve","fstatfs","getdents64","openat","write","capget","capset","chdir","fstat",
+            {{"names":["faccessat","close","execve","fstatfs","getdents64","openat","write","capget","capset","chdir","fstat",
               "getcwd","getppid","newfstatat","prctl","read","setgid","setgroups","setuid"],"action":"SCMP_ACT_ALLOW"}},
             {rule}]}}"#
     )

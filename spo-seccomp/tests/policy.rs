@@ -124,7 +124,7 @@ fn numbers() -> Vec<u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_policy_is_its_profile(profile in profile(), calls in prop::collection::vec(arguments(), 16)) {

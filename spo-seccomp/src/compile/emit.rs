@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
+    chain,
     search::{Test, Tree},
     segments::Target,
     words,
@@ -12,6 +13,7 @@ use crate::{
     arch::Endian,
     bpf::{self, Insn, op},
     decision::Id,
+    policy::Applied,
 };
 
 /// Writes one program backwards.
@@ -52,6 +54,10 @@ impl Assembler {
             starts: Vec::new(),
             costs: Vec::new(),
         }
+    }
+
+    pub(super) fn endian(&self) -> Endian {
+        self.endian
     }
 
     /// Adds the code for the numbers of one token. The token added last comes first in the program.
@@ -103,6 +109,9 @@ impl Assembler {
         let block = match self.blocks.get(&id) {
             Some(block) => *block,
             None => {
+                if let Some((rules, default)) = chain::rules(policy, id) {
+                    return self.chain_block(id, &rules, default);
+                }
                 let before = self.reversed.len();
                 let word = words::word_of(&policy.store, id).unwrap_or_default();
                 let tree = words::tree(&policy.store, id);
@@ -119,8 +128,19 @@ impl Assembler {
         if loaded == Some(block.word) { block.tests } else { block.load }
     }
 
+    /// The rules of a large decision one after the other.
+    fn chain_block(&mut self, id: Id, rules: &[Applied], default: Verdict) -> usize {
+        let before = self.reversed.len();
+        let load = self.chain(rules, default);
+        let instructions = self.reversed.len() - before;
+        self.costs.push(Cost { decision: id, instructions });
+        // Nothing is known to be loaded at its start, so every jump goes to the first load.
+        self.blocks.insert(id, Block { load, tests: load, word: u16::MAX });
+        load
+    }
+
     /// A return of `answer` within reach of the next instruction.
-    fn ret(&mut self, answer: u32) -> usize {
+    pub(super) fn ret(&mut self, answer: u32) -> usize {
         match self.returns.get(&answer) {
             // Leave room for a few instructions before the jump.
             Some(&at) if self.distance(at) + 8 <= REACH => at,
@@ -146,7 +166,7 @@ impl Assembler {
         }
     }
 
-    fn branch(&mut self, test: Test, yes: usize, no: usize) -> usize {
+    pub(super) fn branch(&mut self, test: Test, yes: usize, no: usize) -> usize {
         let yes = self.near(yes, 2);
         let no = self.near(no, 1);
         let (mut code, mut k) = match test {
@@ -187,7 +207,7 @@ impl Assembler {
     }
 
     /// Makes the next instruction pushed run into `target`.
-    fn fall_into(&mut self, target: usize) -> usize {
+    pub(super) fn fall_into(&mut self, target: usize) -> usize {
         match self.distance(target) {
             0 => target,
             _ => match self.reversed.get(target) {
@@ -208,7 +228,7 @@ impl Assembler {
         self.reversed.len() - 1 - target
     }
 
-    fn push(&mut self, insn: Insn) -> usize {
+    pub(super) fn push(&mut self, insn: Insn) -> usize {
         self.reversed.push(insn);
         self.reversed.len() - 1
     }

@@ -10,6 +10,7 @@
 //! 6. [`validate`](crate::validate): all paths of the result compared with the policy. A program that fails is
 //!    never returned.
 
+mod chain;
 pub(crate) mod emit;
 pub(crate) mod search;
 pub(crate) mod segments;

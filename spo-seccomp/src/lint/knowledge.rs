@@ -76,3 +76,6 @@ pub const RUNTIME_FLOOR_PRIVILEGED: [&str; 12] = [
     "setgroups",
     "setuid",
 ];
+
+/// Of these runc needs one when new privileges are allowed, to check that the program may be executed.
+pub const RUNTIME_FLOOR_EITHER: [&str; 2] = ["faccessat", "faccessat2"];

@@ -10,7 +10,7 @@ use spo_model::{
     syscall_names,
 };
 
-pub use knowledge::{RUNTIME_FLOOR, RUNTIME_FLOOR_PRIVILEGED};
+pub use knowledge::{RUNTIME_FLOOR, RUNTIME_FLOOR_EITHER, RUNTIME_FLOOR_PRIVILEGED};
 
 use crate::{Options, Policy, PolicyError, Verdict, arch::ArchExt, syscalls::Syscall};
 
@@ -272,7 +272,10 @@ impl Linter<'_> {
         }
         let blocked = |name: &&str| verdicts(name).is_some_and(|v| v.iter().all(|v| !v.permits()));
         let always: Vec<&str> = RUNTIME_FLOOR.into_iter().filter(blocked).collect();
-        let privileged: Vec<&str> = RUNTIME_FLOOR_PRIVILEGED.into_iter().filter(blocked).collect();
+        let mut privileged: Vec<&str> = RUNTIME_FLOOR_PRIVILEGED.into_iter().filter(blocked).collect();
+        if RUNTIME_FLOOR_EITHER.iter().all(blocked) {
+            privileged.push("faccessat or faccessat2");
+        }
         if !always.is_empty() {
             let message = format!("no container can start, the runtime itself needs {}", always.join(", "));
             found.push(

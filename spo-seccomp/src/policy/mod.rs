@@ -19,6 +19,7 @@ use crate::{
     syscalls::{Syscall, X32_BIT},
 };
 
+pub(crate) use read::decide;
 pub use write::{NotExpressible, Written};
 
 /// What a filter decides, for every architecture it knows.
@@ -287,7 +288,7 @@ impl Policy {
         let no = store.leaf(Verdict::KILL_PROCESS);
         let [first, second] = [a, b].map(|rule| {
             let rule = Applied { verdict: Verdict::ALLOW, ..rule.clone() };
-            read::decide(&mut store, &[rule], no)
+            decide(&mut store, &[rule], no)
         });
         let both = store.apply(first, second, &Verdict::more_restrictive);
         both != no

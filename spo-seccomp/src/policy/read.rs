@@ -110,7 +110,7 @@ pub(super) fn architectures(profile: &SeccompProfileSpec, options: &Options) -> 
 }
 
 /// The decision of rules that are tried in order.
-pub(super) fn decide(store: &mut Store, rules: &[Applied], default: Id) -> Id {
+pub(crate) fn decide(store: &mut Store, rules: &[Applied], default: Id) -> Id {
     let mut decision = default;
     for rule in rules.iter().rev() {
         let verdict = store.leaf(rule.verdict);
