@@ -1,4 +1,4 @@
-//! [`Policy`] → [`Unit`]: includes, variables, aliases and conditionals resolved, every rule flat.
+//! [`crate::tree::Policy`] → [`Unit`]: includes, variables, aliases and conditionals resolved, every rule flat.
 
 mod cache;
 mod check;
