@@ -576,7 +576,7 @@ impl Walk<'_> {
         }
         // Most words hold no character that could be wrong.
         if glob.bytes().any(|b| matches!(b, b'{' | b'}' | b'[' | b']' | b'\\'))
-            && let Err(e) = aare::Aare::parse(glob)
+            && let Err(e) = aare::Aare::check(glob)
         {
             self.report("bad-glob", format!("{glob:?}: {e}"), origin);
         }
