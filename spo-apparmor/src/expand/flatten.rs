@@ -296,7 +296,7 @@ impl Walk<'_> {
         // A child knows the variables of the text, not those that its parent got from its own header.
         let outer = std::mem::replace(&mut self.variables, self.globals.clone());
         self.variables.set_auto("profile_name", vec![name]);
-        if !attachments.is_empty() {
+        if !attachments.is_empty() && self.options.version >= crate::tree::Version::V5_0 {
             self.variables.set_auto("attach_path", attachments.clone());
             self.variables.set_auto("exec_path", attachments);
         }
