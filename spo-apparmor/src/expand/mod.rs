@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod flatten;
+mod kinds;
 mod resolver;
 mod variables;
 

@@ -9,6 +9,7 @@ mod file;
 mod head;
 mod mount;
 mod preamble;
+mod rlimit;
 mod words;
 
 use spo_model::{Diagnostic, FieldPath};
