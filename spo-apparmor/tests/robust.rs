@@ -223,6 +223,25 @@ fn mutated_files_of_the_suite() {
     }
 }
 
+/// Legal texts that would be slow to judge rule by rule.
+#[test]
+fn many_rules_end() {
+    let numbered = |line: &str| (0..8_000).map(|i| line.replace('N', &i.to_string())).collect::<String>();
+    for body in [
+        numbered("  signal send peer=xN,\n  deny signal send peer=yN,\n"),
+        numbered("  /dN/** r,\n"),
+        numbered("  /bin/N r,\n"),
+        numbered("  /aN*b ix,\n  /aN*c px,\n"),
+        numbered("  /** r,\n"),
+    ] {
+        let text = format!("profile p {{\n{body}}}\n");
+        let unit = load(&text, &Builtin, ParseOptions::default());
+        let found = lint(&unit, &text);
+        let complex = |d: &spo_model::Diagnostic| d.code == "too-complex";
+        assert!(found.iter().any(complex) || unit.diagnostics.iter().any(complex), "{}", &body[..30]);
+    }
+}
+
 #[test]
 fn deep_and_long_inputs_end() {
     let deep = |open: &str, close: &str, n: usize| {
