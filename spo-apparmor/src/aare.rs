@@ -111,12 +111,22 @@ impl Aare {
     /// # Errors
     /// Unbalanced groups and classes, a group of one alternative, and a trailing backslash.
     pub fn parse(text: &str) -> Result<Self, AareError> {
-        let mut parser = Parser { bytes: text.as_bytes(), pos: 0 };
+        let mut parser = Parser { bytes: text.as_bytes(), pos: 0, keep: true };
         let nodes = parser.sequence(0)?;
         match parser.bytes.get(parser.pos) {
             None => Ok(Self { nodes }),
             Some(_) => Err(AareError::StrayBrace(parser.pos)),
         }
+    }
+
+    /// Whether a text is a glob, without building it.
+    ///
+    /// # Errors
+    /// Those of [`Aare::parse`].
+    pub fn check(text: &str) -> Result<(), AareError> {
+        let mut parser = Parser { bytes: text.as_bytes(), pos: 0, keep: false };
+        parser.sequence(0)?;
+        if parser.pos < text.len() { Err(AareError::StrayBrace(parser.pos)) } else { Ok(()) }
     }
 
     /// A glob that matches exactly these bytes.
@@ -248,6 +258,8 @@ pub fn collapse_slashes(path: &str) -> String {
 struct Parser<'a> {
     bytes: &'a [u8],
     pos: usize,
+    /// Whether nodes are kept, or only checked.
+    keep: bool,
 }
 
 impl Parser<'_> {
@@ -255,23 +267,26 @@ impl Parser<'_> {
     fn sequence(&mut self, depth: usize) -> Result<Vec<Node>, AareError> {
         let mut nodes = Vec::new();
         while let Some(&b) = self.bytes.get(self.pos) {
-            match b {
-                b'\\' => nodes.push(Node::Byte(self.escape()?)),
-                b'*' => nodes.push(self.star()),
+            let node = match b {
+                b'\\' => Node::Byte(self.escape()?),
+                b'*' => self.star(),
                 b'?' => {
                     self.pos += 1;
-                    nodes.push(Node::Set(ByteSet::not_slash()));
+                    Node::Set(ByteSet::not_slash())
                 }
-                b'[' => nodes.push(Node::Set(self.class()?)),
+                b'[' => Node::Set(self.class()?),
                 b']' => return Err(AareError::StrayBracket(self.pos)),
-                b'{' => nodes.push(self.group(depth + 1)?),
+                b'{' => self.group(depth + 1)?,
                 b'}' if depth == 0 => return Err(AareError::StrayBrace(self.pos)),
                 b'}' => break,
                 b',' if depth > 0 => break,
                 _ => {
                     self.pos += 1;
-                    nodes.push(Node::Byte(b));
+                    Node::Byte(b)
                 }
+            };
+            if self.keep {
+                nodes.push(node);
             }
         }
         Ok(nodes)
@@ -505,6 +520,7 @@ mod tests {
     fn malformed_globs_are_refused() {
         for bad in ["/{a", "/a}", "/[a", "/a]", "/{a}", "/{}", "/[]a]", "/[a-]", "/a\\"] {
             assert!(Aare::parse(bad).is_err(), "{bad}");
+            assert_eq!(Aare::check(bad), Aare::parse(bad).map(drop), "{bad}");
         }
         let deep = format!("{}x{}", "{a,".repeat(50), "}".repeat(50));
         assert_eq!(Aare::parse(&deep), Err(AareError::TooDeep));

@@ -1,4 +1,47 @@
-//! The AppArmor policy language.
+//! The AppArmor policy language: read, judged, compared, generated, and learned from logs.
+//!
+//! ```
+//! use spo_apparmor::{NoIncludes, ParseOptions, load, lint::lint, tree::FilePerms};
+//! use spo_apparmor::meaning::{Compiled, Subject, Verdict};
+//!
+//! let text = "profile app {\n  /etc/app/** r,\n  deny /etc/app/key r,\n}\n";
+//! let unit = load(text, &NoIncludes, ParseOptions::default());
+//! assert!(unit.is_ok());
+//! let app = Compiled::new(&unit.profiles[0], Default::default()).unwrap();
+//! let read = |path| app.query(path, FilePerms::READ, Subject::Other).verdict;
+//! assert_eq!(read("/etc/app/conf"), Verdict::Allowed);
+//! assert_eq!(read("/etc/app/key"), Verdict::Denied);
+//! assert!(lint(&unit, text).iter().any(|d| d.code == "no-abi"));
+//! ```
+//!
+//! # Pipeline
+//!
+//! ```text
+//! text ──parse──► Policy ──load (includes, variables, conditions)──► Unit ──► Compiled (files), Grants (the rest)
+//!   ▲               │                                                 │          query which diff conflicts least
+//!   └────print──────┘                                                 └──lint    merge target escapes
+//! spec ──render──► text, checked by the same load          log line ──► Record ──► rules
+//! ```
+//!
+//! | module | from | to |
+//! | --- | --- | --- |
+//! | [`mod@parse`] | text | [`tree::Policy`], tokens, every problem in one pass |
+//! | [`mod@print`] | tree | canonical text; [`print::Edit`] changes a text and keeps its layout |
+//! | [`expand`] | tree | [`Unit`]: flat rules that know where they were written |
+//! | [`aare`], [`dfa`] | globs | one automaton, bounded by a [`dfa::Budget`] |
+//! | [`meaning`] | a profile | answers: who may what, what differs, what is missing, ways out |
+//! | [`lint`](mod@lint) | a unit | what is legal but probably not meant |
+//! | [`mod@render`] | a resource's spec | text that is safe to load |
+//! | [`log`] | log lines | events, and the rules that would have allowed them |
+//!
+//! The language is that of AppArmor 3.0 to 5.0 ([`tree::Version`]; the default takes the newest).
+//!
+//! # Limits
+//!
+//! Nothing here loads policy into a kernel or reads a file: includes come from a [`Resolver`]. Included files must
+//! be whole statements. What abstractions grant is only known when the resolver has them; [`render()`] checks
+//! without a host by default. Link rules are decided by the name of the link; their targets are not part of
+//! the automaton. Automata are not minimised.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,6 +1,6 @@
 //! [`Policy`] → text.
 //!
-//! [`print`] gives canonical text: two blanks of indentation, one rule per line, the user's order.
+//! [`print()`] gives canonical text: two blanks of indentation, one rule per line, the user's order.
 //! [`apply`] changes single places of a text and leaves the rest, with comments and layout, as it is.
 
 use std::fmt::{self, Display, Formatter, Write as _};

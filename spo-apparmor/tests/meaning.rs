@@ -164,6 +164,13 @@ fn the_oldest_release_and_the_kernel_that_fit() {
     let ignored: Vec<_> = t.ignored(&kernel).map(spo_apparmor::meaning::Feature::path).collect();
     assert_eq!(ignored, ["namespaces/userns_create"]);
     assert_eq!(target(&unit("/a r,")).version, Version::V3_0);
+    assert_eq!(target(&unit("mount options=nosymfollow /a -> /b,")).version, Version::V4_0);
+    // 3.0 knows no variable for the attachment of the header.
+    let text = "profile p /bin/p {\n  @{exec_path} r,\n}\n";
+    for (version, ok) in [(Version::V3_0, false), (Version::V5_0, true)] {
+        let options = spo_apparmor::ParseOptions { version, tokens: false };
+        assert_eq!(load(text, &NoIncludes, options).is_ok(), ok, "{version}");
+    }
 }
 
 #[test]

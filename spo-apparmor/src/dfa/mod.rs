@@ -7,7 +7,7 @@ mod nfa;
 
 use std::collections::{HashMap, VecDeque};
 
-pub(crate) use nfa::intersection_witness;
+pub(crate) use nfa::{intersection_within, intersection_witness};
 
 use crate::aare::{Aare, ByteSet};
 use nfa::{Nfa, Pair, State};

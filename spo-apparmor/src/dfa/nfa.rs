@@ -85,6 +85,18 @@ const MAX_PAIRS: usize = 2_000_000;
 /// # Errors
 /// When the comparison would look at more than two million pairs of states.
 pub(crate) fn intersection_witness(a: &Aare, b: &Aare) -> Result<Option<Vec<u8>>, TooComplex> {
+    intersection_within(a, b, &mut { MAX_PAIRS })
+}
+
+/// The same with a budget of pairs that several comparisons share.
+///
+/// # Errors
+/// When the budget is used up.
+pub(crate) fn intersection_within(
+    a: &Aare,
+    b: &Aare,
+    budget: &mut usize,
+) -> Result<Option<Vec<u8>>, TooComplex> {
     let mut nfa = Nfa::default();
     let (start_a, start_b) = (nfa.add(a, 0), nfa.add(b, 1));
     let mut queue = VecDeque::new();
@@ -102,7 +114,7 @@ pub(crate) fn intersection_witness(a: &Aare, b: &Aare) -> Result<Option<Vec<u8>>
                 });
             }
         }
-        if from.len() > MAX_PAIRS { Err(TooComplex { states: from.len() }) } else { Ok(()) }
+        if from.len() > *budget { Err(TooComplex { states: from.len() }) } else { Ok(()) }
     };
     reach(&mut queue, start_a, start_b, None)?;
     let mut end = None;
@@ -121,6 +133,7 @@ pub(crate) fn intersection_witness(a: &Aare, b: &Aare) -> Result<Option<Vec<u8>>
             _ => {}
         }
     }
+    *budget -= from.len().min(*budget);
     let Some(mut at) = end else { return Ok(None) };
     let mut word = Vec::new();
     while let Some(Some((before, byte))) = from.get(&at) {

@@ -7,7 +7,7 @@ use spo_model::Severity;
 use super::{FlatProfile, FlatRule, Unit, diagnostic_at};
 use crate::{
     aare::Aare,
-    dfa::{TooComplex, intersection_witness},
+    dfa::intersection_within,
     meaning::exec_of,
     tree::{Access, Exec, Owner, RuleKind, Safety},
 };
@@ -81,43 +81,39 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
     }
     let globs: BTreeMap<&str, Aare> =
         entries.iter().filter_map(|e| Some((e.path, Aare::parse(e.path).ok()?))).collect();
-    let mut budget = 20_000_u32;
-    for (i, a) in entries.iter().enumerate() {
-        for b in &entries[i + 1..] {
-            if a.exec == b.exec
-                || a.priority != b.priority
-                || !halves_meet(a.owner, b.owner)
-                || a.path == b.path
-            {
-                continue;
+    // Shared by all pairs, so that many long patterns cannot keep the check busy.
+    let mut budget = 4_000_000_usize;
+    let groups: Vec<&Vec<&Entry<'_>>> = groups.values().collect();
+    let pairs = groups.iter().enumerate().flat_map(|(i, one)| {
+        let others = groups[i + 1..].iter().flat_map(|other| other.iter());
+        others.flat_map(|b| one.iter().map(move |a| (*a, *b)))
+    });
+    for (a, b) in pairs {
+        if a.priority != b.priority || !halves_meet(a.owner, b.owner) || a.path == b.path {
+            continue;
+        }
+        // Looking at a pair costs something even when the first bytes already differ.
+        budget = budget.saturating_sub(1);
+        if budget > 0 && !may_meet(a.path, b.path) {
+            continue;
+        }
+        let (Some(x), Some(y)) = (globs.get(a.path), globs.get(b.path)) else { continue };
+        // An exact rule overrides the way of a glob; the shapes must agree to conflict.
+        if x.is_exact() != y.is_exact() {
+            continue;
+        }
+        let witness = intersection_within(x, y, &mut budget);
+        match witness {
+            Ok(None) => {}
+            Ok(Some(witness)) => {
+                report(a, b, String::from_utf8_lossy(&witness).into_owned());
+                return;
             }
-            let (Some(x), Some(y)) = (globs.get(a.path), globs.get(b.path)) else { continue };
-            // An exact rule overrides the way of a glob; the shapes must agree to conflict.
-            if x.is_exact() != y.is_exact() || !may_meet(a.path, b.path) {
-                continue;
-            }
-            budget = budget.saturating_sub(1);
-            let witness =
-                if budget == 0 { Err(TooComplex { states: 20_000 }) } else { intersection_witness(x, y) };
-            match witness {
-                Ok(None) => {}
-                Ok(Some(witness)) => {
-                    report(a, b, String::from_utf8_lossy(&witness).into_owned());
-                    return;
-                }
-                Err(e) => {
-                    let message = format!("the ways to execute cannot be compared: {e}");
-                    let origin = b.rule.origin;
-                    found.push(diagnostic_at(
-                        Severity::Error,
-                        "too-complex",
-                        message,
-                        origin,
-                        &unit.files,
-                        text,
-                    ));
-                    return;
-                }
+            Err(e) => {
+                let message = format!("the ways to execute cannot be compared: {e}");
+                let origin = b.rule.origin;
+                found.push(diagnostic_at(Severity::Error, "too-complex", message, origin, &unit.files, text));
+                return;
             }
         }
     }

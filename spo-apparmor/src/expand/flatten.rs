@@ -10,15 +10,14 @@ use spo_model::Severity;
 use super::{
     FlatProfile, FlatRule, IncludeCache, Origin, Resolver, Unit,
     cache::ReadFile,
-    diagnostic_at, plain,
+    diagnostic_at,
     variables::{Variables, next_variable},
 };
 use crate::{
     ParseOptions, TextRange, aare,
     parse::Parsed,
     tree::{
-        Alias, AssignValue, Condition, IncludeTarget, Item, Policy, Prefix, Profile, ProfileKind, Rule,
-        RuleKind, Value,
+        Alias, AssignValue, IncludeTarget, Item, Policy, Prefix, Profile, ProfileKind, Rule, RuleKind, Value,
     },
 };
 
@@ -66,7 +65,7 @@ pub(super) fn flatten(
     walk.unit
 }
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     unit: Unit,
     text: &'a str,
     resolver: &'a dyn Resolver,
@@ -296,7 +295,7 @@ impl Walk<'_> {
         // A child knows the variables of the text, not those that its parent got from its own header.
         let outer = std::mem::replace(&mut self.variables, self.globals.clone());
         self.variables.set_auto("profile_name", vec![name]);
-        if !attachments.is_empty() {
+        if !attachments.is_empty() && self.options.version >= crate::tree::Version::V5_0 {
             self.variables.set_auto("attach_path", attachments.clone());
             self.variables.set_auto("exec_path", attachments);
         }
@@ -415,131 +414,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The rule once per combination of its variables' values.
-    fn expand_kind(&mut self, kind: &RuleKind, origin: Origin) -> Vec<RuleKind> {
-        match kind {
-            RuleKind::File(file) => {
-                let Some(path) = &file.path else { return vec![kind.clone()] };
-                let paths = self.paths(path, origin);
-                let targets = match &file.target {
-                    Some(target) => self.expand(target, origin).into_iter().map(Some).collect(),
-                    None => vec![None],
-                };
-                let mut list = Vec::with_capacity(paths.len());
-                for p in &paths {
-                    for t in &targets {
-                        let mut copy = file.clone();
-                        copy.path = Some(plain(p.clone(), path.range));
-                        copy.target = t.clone().map(|t| plain(t, origin.range));
-                        list.push(RuleKind::File(copy));
-                    }
-                }
-                list
-            }
-            RuleKind::Link(link) => {
-                let links = self.paths(&link.link, origin);
-                let targets = self.paths(&link.target, origin);
-                let mut list = Vec::new();
-                for l in &links {
-                    for t in &targets {
-                        let mut copy = link.clone();
-                        copy.link = plain(l.clone(), link.link.range);
-                        copy.target = plain(t.clone(), link.target.range);
-                        list.push(RuleKind::Link(copy));
-                    }
-                }
-                list
-            }
-            RuleKind::Network(rule) => {
-                let mut rule = rule.clone();
-                self.expand_conditions(&mut rule.conditions, origin);
-                self.expand_conditions(&mut rule.peer, origin);
-                vec![RuleKind::Network(rule)]
-            }
-            RuleKind::Class(rule) => {
-                let mut rule = rule.clone();
-                self.expand_conditions(&mut rule.conditions, origin);
-                self.expand_conditions(&mut rule.peer, origin);
-                let names = rule.name.as_ref().map(|n| self.globs(n, origin));
-                match names {
-                    Some(names) => names
-                        .into_iter()
-                        .map(|n| {
-                            let mut copy = rule.clone();
-                            copy.name = Some(plain(n, origin.range));
-                            RuleKind::Class(copy)
-                        })
-                        .collect(),
-                    None => vec![RuleKind::Class(rule)],
-                }
-            }
-            RuleKind::Mount(rule) => {
-                let mut base = rule.clone();
-                self.expand_conditions(&mut base.conditions, origin);
-                let sources = self.optional_globs(rule.source.as_ref(), origin);
-                let targets = self.optional_globs(rule.target.as_ref(), origin);
-                let mut list = Vec::new();
-                for s in &sources {
-                    for t in &targets {
-                        let mut copy = base.clone();
-                        copy.source.clone_from(s);
-                        copy.target.clone_from(t);
-                        list.push(RuleKind::Mount(copy));
-                    }
-                }
-                list
-            }
-            RuleKind::PivotRoot(rule) => {
-                let mut base = rule.clone();
-                self.expand_conditions(&mut base.conditions, origin);
-                self.optional_globs(rule.new_root.as_ref(), origin)
-                    .into_iter()
-                    .map(|new_root| {
-                        let mut copy = base.clone();
-                        copy.new_root = new_root;
-                        RuleKind::PivotRoot(copy)
-                    })
-                    .collect()
-            }
-            RuleKind::ChangeProfile(rule) => {
-                let execs = self.optional_globs(rule.exec.as_ref(), origin);
-                let targets = self.optional_globs(rule.target.as_ref(), origin);
-                let mut list = Vec::new();
-                for e in &execs {
-                    for t in &targets {
-                        let mut copy = rule.clone();
-                        copy.exec.clone_from(e);
-                        copy.target.clone_from(t);
-                        list.push(RuleKind::ChangeProfile(copy));
-                    }
-                }
-                list
-            }
-            RuleKind::Capability(_) | RuleKind::Rlimit(_) | RuleKind::All => vec![kind.clone()],
-        }
-    }
-
-    fn expand_conditions(&mut self, list: &mut [Condition], origin: Origin) {
-        for condition in list {
-            let range = condition.range;
-            let mut values = Vec::with_capacity(condition.values.len());
-            for value in &condition.values {
-                values.extend(self.globs(value, origin).into_iter().map(|v| plain(v, range)));
-            }
-            condition.values = values;
-        }
-    }
-
-    fn optional_globs(&mut self, value: Option<&Value>, origin: Origin) -> Vec<Option<Value>> {
-        match value {
-            Some(value) => {
-                self.globs(value, origin).into_iter().map(|t| Some(plain(t, value.range))).collect()
-            }
-            None => vec![None],
-        }
-    }
-
-    fn globs(&mut self, value: &Value, origin: Origin) -> Vec<String> {
+    pub(super) fn globs(&mut self, value: &Value, origin: Origin) -> Vec<String> {
         let list = self.expand(value, origin);
         for glob in &list {
             self.check_glob(glob, origin);
@@ -548,7 +423,7 @@ impl Walk<'_> {
     }
 
     /// Expansions of a path, with double slashes collapsed and the aliased spellings behind.
-    fn paths(&mut self, value: &Value, origin: Origin) -> Vec<String> {
+    pub(super) fn paths(&mut self, value: &Value, origin: Origin) -> Vec<String> {
         let mut list = self.expand(value, origin);
         for path in &mut list {
             if path.contains("//") {
@@ -576,13 +451,13 @@ impl Walk<'_> {
         }
         // Most words hold no character that could be wrong.
         if glob.bytes().any(|b| matches!(b, b'{' | b'}' | b'[' | b']' | b'\\'))
-            && let Err(e) = aare::Aare::parse(glob)
+            && let Err(e) = aare::Aare::check(glob)
         {
             self.report("bad-glob", format!("{glob:?}: {e}"), origin);
         }
     }
 
-    fn expand(&mut self, value: &Value, origin: Origin) -> Vec<String> {
+    pub(super) fn expand(&mut self, value: &Value, origin: Origin) -> Vec<String> {
         self.note_use(&value.text);
         match self.variables.expand(&value.text) {
             Ok(list) => list,

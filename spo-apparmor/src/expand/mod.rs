@@ -1,8 +1,9 @@
-//! [`Policy`] → [`Unit`]: includes, variables, aliases and conditionals resolved, every rule flat.
+//! [`crate::tree::Policy`] → [`Unit`]: includes, variables, aliases and conditionals resolved, every rule flat.
 
 mod cache;
 mod check;
 mod flatten;
+mod kinds;
 mod resolver;
 mod variables;
 

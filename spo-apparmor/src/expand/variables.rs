@@ -1,6 +1,6 @@
 //! Variables and their expansion.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use crate::tree::{AssignOp, Expr, Value};
 
@@ -9,6 +9,8 @@ use crate::tree::{AssignOp, Expr, Value};
 pub(crate) struct Variables {
     sets: BTreeMap<String, Vec<String>>,
     bools: BTreeMap<String, bool>,
+    /// What variables were found to expand to; emptied by every assignment.
+    known: RefCell<BTreeMap<String, Rc<Vec<String>>>>,
 }
 
 /// The most strings that one value may expand to.
@@ -19,6 +21,7 @@ const MAX_EXPANSION_BYTES: usize = 4 << 20;
 impl Variables {
     pub(crate) fn assign_set(&mut self, name: &str, op: AssignOp, values: &[Value]) -> Result<(), String> {
         let values = values.iter().map(|v| v.text.clone());
+        self.known.get_mut().clear();
         match op {
             AssignOp::Set if self.sets.contains_key(name) => {
                 Err(format!("@{{{name}}} is assigned a second time"))
@@ -52,6 +55,12 @@ impl Variables {
     }
 
     pub(crate) fn set_auto(&mut self, name: &str, values: Vec<String>) {
+        // Nothing in the preamble refers to the variables of a header, so what else is known stays true.
+        let known = self.known.get_mut();
+        if self.sets.values().flatten().any(|v| v.contains("@{profile_name}") || v.contains("_path}")) {
+            known.clear();
+        }
+        known.remove(name);
         self.sets.insert(name.to_owned(), values);
     }
 
@@ -118,20 +127,7 @@ impl Variables {
         let mut done = vec![String::new()];
         let mut rest = text;
         while let Some((before, name, after)) = next_variable(rest) {
-            if stack.contains(&name) {
-                return Err(format!("@{{{name}}} refers to itself"));
-            }
-            let values =
-                self.sets.get(name).ok_or_else(|| format!("the variable @{{{name}}} is not assigned"))?;
-            stack.push(name);
-            let mut expanded = Vec::new();
-            for value in values {
-                expanded.extend(self.expand_nested(value, stack)?);
-                if expanded.len() > MAX_EXPANSION {
-                    return Err(too_many(name));
-                }
-            }
-            stack.pop();
+            let expanded = self.values_of(name, stack)?;
             let bytes: usize = expanded.iter().map(String::len).sum::<usize>().saturating_mul(done.len());
             if done.len().saturating_mul(expanded.len()) > MAX_EXPANSION || bytes > MAX_EXPANSION_BYTES {
                 return Err(too_many(name));
@@ -146,6 +142,32 @@ impl Variables {
             text.push_str(rest);
         }
         Ok(done)
+    }
+}
+
+impl Variables {
+    /// Every string that a variable stands for.
+    fn values_of<'a>(&'a self, name: &'a str, stack: &mut Vec<&'a str>) -> Result<Rc<Vec<String>>, String> {
+        if let Some(known) = self.known.borrow().get(name) {
+            return Ok(Rc::clone(known));
+        }
+        if stack.contains(&name) {
+            return Err(format!("@{{{name}}} refers to itself"));
+        }
+        let values =
+            self.sets.get(name).ok_or_else(|| format!("the variable @{{{name}}} is not assigned"))?;
+        stack.push(name);
+        let mut expanded = Vec::new();
+        for value in values {
+            expanded.extend(self.expand_nested(value, stack)?);
+            if expanded.len() > MAX_EXPANSION {
+                return Err(too_many(name));
+            }
+        }
+        stack.pop();
+        let expanded = Rc::new(expanded);
+        self.known.borrow_mut().insert(name.to_owned(), Rc::clone(&expanded));
+        Ok(expanded)
     }
 }
 

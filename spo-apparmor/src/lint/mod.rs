@@ -14,11 +14,22 @@ use crate::{
     dfa::Budget,
     expand::{FlatProfile, Origin, diagnostic_at},
     meaning::{CompileError, Compiled, Grants},
-    tree::ProfileKind,
+    tree::{ProfileKind, RuleKind},
 };
 
 /// The states that a lint may spend on one profile.
 const BUDGET: Budget = Budget { states: 50_000, work: 16 << 20 };
+
+/// The most pairs of rules that are compared at the states of an automaton.
+const MAX_PAIRS: u64 = 50_000_000;
+
+/// Whether comparing the rules of a profile with each other would take seconds.
+fn too_many(profile: &FlatProfile) -> bool {
+    let files = |r: &&crate::expand::FlatRule| matches!(r.rule.kind, RuleKind::File(_) | RuleKind::Link(_));
+    let (denies, allows) =
+        profile.rules.iter().filter(|r| !files(r)).partition::<Vec<_>, _>(|r| r.rule.is_deny());
+    profile.rules.len() > 5_000 || denies.len() * allows.len() > 10_000
+}
 
 /// Judges a unit; `text` is the text it was loaded from.
 ///
@@ -39,8 +50,17 @@ pub fn lint(unit: &Unit, text: &str) -> Vec<Diagnostic> {
     shape::unit(&mut lints);
     for profile in &unit.profiles {
         shape::profile(&mut lints, profile);
+        if too_many(profile) {
+            let message = format!("{} has too many rules to compare each with each", profile.name);
+            lints.push(Severity::Warning, "too-complex", message, None, profile.origin);
+            continue;
+        }
         rules::each(&mut lints, profile);
         match Compiled::new(profile, BUDGET) {
+            Ok(compiled) if compiled.pairs() > MAX_PAIRS => {
+                let message = format!("the rules of {} meet in too many ways to compare them", profile.name);
+                lints.push(Severity::Warning, "too-complex", message, None, profile.origin);
+            }
             Ok(compiled) => {
                 let grants = Grants::of(profile);
                 rules::together(&mut lints, profile, &compiled, &grants);

@@ -199,6 +199,11 @@ impl Compiled {
         self.dfa.len()
     }
 
+    /// How many pairs of rules meet at some state: the work of comparing all with all.
+    pub(crate) fn pairs(&self) -> u64 {
+        (0..self.decisions.len()).map(|set| self.entries_of_set(set).count() as u64).map(|n| n * n).sum()
+    }
+
     pub(crate) fn entries_of_set(&self, set: usize) -> impl Iterator<Item = &Entry> {
         self.dfa.sets()[set]
             .iter()

@@ -76,13 +76,27 @@ impl Grants {
     /// The grants of a profile.
     pub fn of(profile: &FlatProfile) -> Self {
         let mut allowed = BTreeSet::new();
-        let mut denied = BTreeSet::new();
+        let mut denied: BTreeSet<Grant> = BTreeSet::new();
         for flat in &profile.rules {
             let set = if flat.rule.prefix.access == Some(Access::Deny) { &mut denied } else { &mut allowed };
             set.extend(grants_of(&flat.rule));
         }
-        allowed.retain(|g| !denied.iter().any(|d: &Grant| d.covers(g)));
-        let (carved, quiet) = denied.into_iter().partition(|d| allowed.iter().any(|a| a.overlaps(d)));
+        // Only grants of the same class and part can meet.
+        let mut by_part: BTreeMap<(&str, &str), Vec<&Grant>> = BTreeMap::new();
+        for deny in &denied {
+            by_part.entry((deny.class, &deny.what)).or_default().push(deny);
+        }
+        let beaten = |g: &Grant| {
+            by_part.get(&(g.class, g.what.as_str())).is_some_and(|list| list.iter().any(|d| d.covers(g)))
+        };
+        allowed.retain(|g: &Grant| !beaten(g));
+        let mut left: BTreeMap<(&str, &str), Vec<&Grant>> = BTreeMap::new();
+        for allow in &allowed {
+            left.entry((allow.class, &allow.what)).or_default().push(allow);
+        }
+        let (carved, quiet) = denied.iter().cloned().partition(|d| {
+            left.get(&(d.class, d.what.as_str())).is_some_and(|list| list.iter().any(|a| a.overlaps(d)))
+        });
         Self { allowed, carved, quiet }
     }
 

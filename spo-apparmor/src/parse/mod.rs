@@ -9,6 +9,7 @@ mod file;
 mod head;
 mod mount;
 mod preamble;
+mod rlimit;
 mod words;
 
 use spo_model::{Diagnostic, FieldPath};
@@ -432,5 +433,100 @@ fn to_diagnostic(failure: Failure, lines: &LineIndex<'_>) -> Diagnostic {
     match failure.help {
         Some(help) => diagnostic.with_help(help),
         None => diagnostic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        parse(text, ParseOptions::default())
+            .diagnostics
+            .into_iter()
+            .map(|d| d.span.map_or(String::new(), |s| format!("{}:{} {}", s.line, s.column, d.code)))
+            .collect()
+    }
+
+    #[test]
+    fn one_pass_finds_several_problems() {
+        let text = "profile p {\n  /a q,\n  /b r,\n  capability CHOWN,\n  network foo,\n  /c aw,\n}\nprofile q {\n  /d r\n}\n";
+        let wanted = [
+            "2:6 bad-permissions",
+            "4:14 unknown-capability",
+            "5:11 bad-network",
+            "6:6 bad-permissions",
+            "10:1 syntax",
+        ];
+        assert_eq!(problems(text), wanted);
+        // What could be read is in the tree.
+        let policy = parse(text, ParseOptions::default()).policy;
+        assert_eq!(policy.profiles().count(), 2);
+        assert_eq!(policy.profiles().next().map(|p| p.items.len()), Some(1));
+    }
+
+    #[test]
+    fn a_message_names_what_was_found_and_expected() {
+        let first = |text: &str| parse(text, ParseOptions::default()).diagnostics[0].to_string();
+        assert_eq!(
+            first("profile p {\n  /a r\n  /b r,\n}\n"),
+            "3:3: error[syntax]: found \"/b\", expected a comma at the end of the rule"
+        );
+        assert_eq!(
+            first("profile p {\n  capability SYS_ADMIN,\n}\n"),
+            "2:14: error[unknown-capability]: \"SYS_ADMIN\" is no capability (write sys_admin)"
+        );
+        assert_eq!(
+            first("foo {\n}\n"),
+            "1:1: error[syntax]: found \"foo\", expected a profile, include, abi, alias or variable"
+        );
+    }
+
+    #[test]
+    fn the_target_release_limits_the_language() {
+        let cases = [
+            ("userns,", Version::V4_0),
+            ("mqueue,", Version::V4_0),
+            ("io_uring,", Version::V4_0),
+            ("all,", Version::V4_0),
+            ("network send,", Version::V4_0),
+            ("priority=1 /a r,", Version::V4_1),
+            ("prompt /a r,", Version::V4_1),
+            ("if true and true {\n}", Version::V5_0),
+        ];
+        for (body, first) in cases {
+            let text = format!("profile p {{\n{body}\n}}\n");
+            for version in Version::ALL {
+                let parsed = parse(&text, ParseOptions { version, tokens: false });
+                assert_eq!(
+                    parsed.is_ok(),
+                    version >= first,
+                    "{body} with {version}: {:?}",
+                    parsed.diagnostics
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn prefixes_have_one_order() {
+        for good in
+            ["audit deny owner /a r,", "priority=-1000 audit allow other /a r,", "deny link /a -> /b,"]
+        {
+            assert_eq!(problems(&format!("profile p {{\n{good}\n}}\n")), Vec::<String>::new(), "{good}");
+        }
+        for bad in [
+            "deny audit /a r,",
+            "owner deny /a r,",
+            "audit priority=1 /a r,",
+            "priority=1001 /a r,",
+            "owner capability chown,",
+            "audit set rlimit nofile <= 1,",
+            "priority=1 network,",
+            "deny /a ix,",
+            "/a x,",
+        ] {
+            assert_ne!(problems(&format!("profile p {{\n{bad}\n}}\n")), Vec::<String>::new(), "{bad}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Failure, Parse, Parser, TokenKind, WordRule, words};
 use crate::{
     TextRange,
-    tree::{Condition, ConditionOp, MountKind, MountRule, PivotRootRule, RuleKind, Value},
+    tree::{Condition, ConditionOp, MountKind, MountRule, PivotRootRule, RuleKind, Value, Version},
 };
 
 impl Parser<'_> {
@@ -36,6 +36,11 @@ impl Parser<'_> {
             rule.target = first;
         }
         check_mount(&rule, self.range_from(start))?;
+        for value in rule.conditions.iter().flat_map(|c| &c.values) {
+            if matches!(value.text.as_str(), "lazytime" | "nolazytime" | "symfollow" | "nosymfollow") {
+                self.need(Version::V4_0, "this mount option", value.range);
+            }
+        }
         Ok(RuleKind::Mount(rule))
     }
 
