@@ -325,6 +325,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
             word::SELINUXUSERDEFAULT => {
                 self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
                 self.range(arg(1), f)?;
+                if self.emit && self.facts.single.insert(keyword.0, s.node).is_some() {
+                    return fault(Fault::verify(s.node, "there is a default already"));
+                }
             }
             word::CONSTRAIN | word::MLSCONSTRAIN => {
                 let masks = self.class_permissions(arg(0), f)?;

@@ -730,6 +730,7 @@ fn boolean_expression<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
     Ok(())
 }
 
+/// A list of several conditions without an operator is refused: the compiler takes it, but what it means is not said.
 fn boolean_operation<'f, 'a>(view: View<'f, 'a>, todo: &mut Vec<View<'f, 'a>>) -> Checked<'f, 'a> {
     let Some(head) = view.children().next() else {
         return Err(Fault(view, "the condition is empty".to_owned()));
