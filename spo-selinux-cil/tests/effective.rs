@@ -14,7 +14,7 @@ use spo_selinux_cil::{
 };
 
 fn tools() -> bool {
-    for name in ["secilc", "sesearch"] {
+    for name in ["secilc", "seinfo", "sesearch"] {
         let found = Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
         if !found.is_ok_and(|o| o.status.success()) {
             println!("SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools");
@@ -64,23 +64,41 @@ fn compile(files: &[PathBuf], flags: &[&str], out: &Path) {
 
 type Accesses = BTreeSet<(String, String, String)>;
 
-/// Target, class and permission of every allow rule `sesearch` finds for the process types of some blocks, conditional
-/// ones too. One search for all: on a policy without attributes each takes many seconds.
-fn sesearch(binary: &Path, blocks: &[&str]) -> BTreeMap<String, Accesses> {
-    let pattern = format!("^({})\\.process$", blocks.join("|"));
-    let output = Command::new("sesearch").args(["-A", "-rs", "-s", &pattern]).arg(binary).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+/// Target, class and permission of every allow rule the compiled policy has for some types, conditional ones too:
+/// rules from `sesearch`, members of attributes from `seinfo`. (Letting the compiler expand attributes instead makes
+/// `sesearch` take minutes on a real policy.)
+fn granted(binary: &Path, sources: &BTreeSet<String>) -> BTreeMap<String, Accesses> {
+    let run = |tool: &str, arguments: &[&str]| {
+        let output = Command::new(tool).args(arguments).arg(binary).output().unwrap();
+        assert!(output.status.success(), "{tool}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut attribute = String::new();
+    for line in run("seinfo", &["-a", "-x"]).lines() {
+        if let Some(name) = line.trim().strip_prefix("attribute ") {
+            attribute = name.trim_end_matches(';').to_owned();
+        } else if line.starts_with('\t') {
+            members.entry(attribute.clone()).or_default().push(line.trim().to_owned());
+        }
+    }
+    let expand = |name: &str| members.get(name).cloned().unwrap_or_else(|| vec![name.to_owned()]);
     let mut all: BTreeMap<String, Accesses> = BTreeMap::new();
-    for line in text.lines() {
-        let Some((source, rule)) = line.strip_prefix("allow ").and_then(|l| l.split_once(' ')) else {
-            panic!("{line}")
-        };
+    for line in run("sesearch", &["-A"]).lines() {
+        let (source, rule) = line.strip_prefix("allow ").and_then(|l| l.split_once(' ')).unwrap();
+        let wanted: Vec<String> = expand(source).into_iter().filter(|s| sources.contains(s)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
         let rule = rule.split(';').next().unwrap();
         let (target, rest) = rule.split_once(':').unwrap();
         let (class, permissions) = rest.split_once(' ').unwrap();
-        for p in permissions.trim_matches(['{', '}', ' ']).split_whitespace() {
-            let access = (target.to_owned(), class.to_owned(), p.to_owned());
-            all.entry(source.to_owned()).or_default().insert(access);
+        for t in expand(target) {
+            for p in permissions.trim_matches(['{', '}', ' ']).split_whitespace() {
+                for s in &wanted {
+                    all.entry(s.clone()).or_default().insert((t.clone(), class.to_owned(), p.to_owned()));
+                }
+            }
         }
     }
     all
@@ -107,9 +125,7 @@ fn compare(folder: &Path, base: &[(String, String)], flags: &[&str]) {
         files.push(path);
     }
     let binary = folder.join("policy.bin");
-    let mut all_flags = vec!["-G", "-X", "100000"];
-    all_flags.extend(flags);
-    compile(&files, &all_flags, &binary);
+    compile(&files, flags, &binary);
 
     let mut forest = Forest::new();
     for (name, text) in &texts {
@@ -121,8 +137,8 @@ fn compare(folder: &Path, base: &[(String, String)], flags: &[&str]) {
     let loaded = Base::load(modules, &options).unwrap_or_else(|e| panic!("{}", e[0]));
     let others: Vec<String> =
         profiles.keys().flat_map(|n| [format!("{n}.process"), format!("{n}.socket")]).collect();
-    let blocks: Vec<&str> = profiles.keys().map(String::as_str).collect();
-    let mut searched = sesearch(&binary, &blocks);
+    let usages: BTreeSet<String> = profiles.keys().map(|n| format!("{n}.process")).collect();
+    let mut searched = granted(&binary, &usages);
     for (name, spec) in &profiles {
         let usage = format!("{name}.process");
         let type_ = policy.find(&usage).unwrap();
