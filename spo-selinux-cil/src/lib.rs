@@ -78,6 +78,11 @@
 //! a policy [`resolve::MAX_GROWTH`] times as long as written. Nothing here reads a file, the clock or the environment.
 //! The verdicts are those of the SELinux userspace, releases 3.4 and 3.11 ([`syntax::Version`]); binary policies and
 //! file contexts are not written.
+//!
+//! Known differences to the compiler. Stricter: ports above 65535 and ranges that end before they start (it cuts the
+//! numbers), conditions that list several booleans without an operator (it takes them, their meaning is not said), and
+//! class maps of more than 64 permissions. Laxer: what is declared twice in the branch of a `tunableif` that is not
+//! taken.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

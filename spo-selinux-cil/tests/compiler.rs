@@ -14,7 +14,15 @@ fn corpus() -> Option<PathBuf> {
     if root.is_dir() {
         return Some(root);
     }
-    println!("SKIPPED: corpus: no {}; set SPO_CORPUS to the corpus directory", root.display());
+    {
+        use std::io::Write as _;
+        // Past the capture of test output, so that a stranger sees it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: corpus: no {}; set SPO_CORPUS to the corpus directory",
+            root.display()
+        );
+    }
     None
 }
 
@@ -27,7 +35,14 @@ fn tool(name: &str) -> bool {
     {
         return true;
     }
-    println!("SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools");
+    {
+        use std::io::Write as _;
+        // Past the capture of test output, so that a stranger sees it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools"
+        );
+    }
     assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "{name} is required");
     false
 }
@@ -148,9 +163,14 @@ fn debian() -> Option<Vec<(String, String)>> {
         return None;
     }
     if !std::path::Path::new(modules).join("base.pp.bz2").exists() {
-        println!(
-            "SKIPPED: debian: selinux-policy-default is not installed; install with scripts/install-test-tools"
-        );
+        {
+            use std::io::Write as _;
+            // Past the capture of test output, so that a stranger sees it.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: debian: selinux-policy-default is not installed; install with scripts/install-test-tools"
+            );
+        }
         assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "the policy is required");
         return None;
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use spo_model::{Diagnostic, FieldPath};
 
 use crate::{
-    base::Profile,
-    policy::{TypeSet, Why},
+    base::{PROBE, Profile},
+    policy::{BitSet, Policy, RuleKind, TypeSet, Why},
 };
 
 /// What no profile may grant: types, classes and permissions.
@@ -74,56 +74,60 @@ impl Guard {
         self
     }
 
-    /// What a profile grants against the lists: one error for each target and class.
+    /// What a profile grants against the lists: one error for each target and class, at most [`MAX_FOUND`].
     pub fn check(&self, profile: &Profile<'_>) -> Vec<Diagnostic> {
         let policy = profile.base.policy();
-        // Names of the list as the policy knows them: an alias stands for its type, an attribute for its members.
-        let mut types: BTreeSet<&str> = self.types.iter().map(String::as_str).collect();
-        for name in &self.types {
-            if let Some(set) = policy.find(name) {
-                types.extend(policy.member_names(set));
-            }
+        let lists = self.on(policy);
+        let mut hits = Hits::new();
+        for rule in &profile.rules {
+            let own = rule.target == TypeSet::SELF;
+            let targets = if own { BitSet::new() } else { policy.members(rule.target) };
+            let name = if !own {
+                None
+            } else if rule.socket {
+                Some("socket")
+            } else {
+                Some(super::OWN)
+            };
+            lists.judge(
+                rule.class,
+                rule.permissions,
+                &targets,
+                name,
+                "the profile",
+                Some(&rule.path),
+                &mut hits,
+            );
         }
-        let own_paths = self.own_paths(profile);
-        let mut hits: BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
-        for (access, reasons) in profile.effective() {
-            let denied = types.contains(&access.target[..])
-                || self.classes.contains(&access.class)
-                || self.permissions.contains(&access.permission);
-            if !denied {
-                continue;
-            }
-            let why: Vec<String> = reasons.iter().filter_map(|w| self.blame(w)).collect();
-            if !why.is_empty() {
-                let hit = hits.entry((access.target, access.class)).or_default();
-                hit.0.insert(access.permission);
-                hit.1.extend(why);
-            }
+        for &probe in &profile.probes {
+            lists.judge_type(self, probe, &mut hits);
         }
-        hits.into_iter()
-            .map(|((target, class), (permissions, why))| {
-                let permissions: Vec<String> = permissions.into_iter().collect();
-                let why: Vec<String> = why.into_iter().collect();
-                let path = own_paths.get(&(target.clone(), class.clone())).cloned();
-                let message = format!(
-                    "the deny list forbids {target} {class} {}, which comes from {}",
-                    permissions.join(" "),
-                    why.join(", ")
-                );
-                let path = path.unwrap_or_else(|| FieldPath::of("spec.inherit"));
-                Diagnostic::error("selinux-denied", path, message)
-            })
-            .collect()
+        hits.into_iter().map(|(key, hit)| hit.diagnostic(&key, "spec.inherit")).collect()
     }
 
-    fn own_paths(&self, profile: &Profile<'_>) -> BTreeMap<(String, String), FieldPath> {
-        let mut paths = BTreeMap::new();
-        for rule in &profile.rules {
-            for access in profile.accesses(rule) {
-                paths.entry((access.target, access.class)).or_insert_with(|| rule.path.clone());
-            }
+    /// What a process type of a resolved policy grants against the lists, for profiles written as CIL.
+    pub fn check_type(&self, policy: &Policy, source: TypeSet) -> Vec<Diagnostic> {
+        let mut hits = Hits::new();
+        if let Some(t) = source.as_type() {
+            self.on(policy).judge_type(self, t, &mut hits);
         }
-        paths
+        hits.into_iter().map(|(key, hit)| hit.diagnostic(&key, "spec.policy")).collect()
+    }
+
+    /// The lists as a policy knows them: an alias stands for its type, an attribute for its members.
+    fn on<'p>(&self, policy: &'p Policy) -> Lists<'p> {
+        let mut types = BitSet::new();
+        for set in self.types.iter().filter_map(|n| policy.find(n)) {
+            types.union(&policy.members(set));
+        }
+        let masks = policy.classes.iter().map(|c| {
+            if self.classes.contains(&c.name) {
+                return u32::MAX;
+            }
+            let denied = c.permissions.iter().enumerate().filter(|(_, p)| self.permissions.contains(*p));
+            denied.fold(0, |m, (i, _)| m | 1 << i)
+        });
+        Lists { policy, types, masks: masks.collect() }
     }
 
     /// Who is to blame for a grant; nobody for what every container has.
@@ -138,26 +142,91 @@ impl Guard {
             Why::Conditional(_, why) => self.blame(why),
         }
     }
+}
 
-    /// What a process type of a resolved policy grants against the lists, for profiles written as CIL.
-    pub fn check_type(&self, policy: &crate::policy::Policy, source: TypeSet) -> Vec<Diagnostic> {
-        let mut types: BTreeSet<&str> = self.types.iter().map(String::as_str).collect();
-        for name in &self.types {
-            if let Some(set) = policy.find(name) {
-                types.extend(policy.member_names(set));
-            }
+/// Most errors of one check: a profile that grants everything is refused without listing everything.
+pub const MAX_FOUND: usize = 100;
+
+/// Lists on a policy, as sets and masks: nothing is expanded but what is denied.
+struct Lists<'p> {
+    policy: &'p Policy,
+    types: BitSet,
+    /// By class: the permissions that are denied on any target.
+    masks: Vec<u32>,
+}
+
+type Hits = BTreeMap<(String, String), Hit>;
+
+#[derive(Default)]
+struct Hit {
+    permissions: BTreeSet<String>,
+    why: BTreeSet<String>,
+    path: Option<FieldPath>,
+}
+
+impl Lists<'_> {
+    /// The rules of a type that someone is to blame for.
+    fn judge_type(&self, guard: &Guard, source: usize, hits: &mut Hits) {
+        let block = self.policy.block_of(TypeSet::of_type(source as u32));
+        for rule in self.policy.rules_of(source).filter(|r| r.kind == RuleKind::Allow) {
+            let Some(why) = guard.blame(&self.policy.why(rule, &block)) else { continue };
+            let targets = self.policy.targets(rule, source);
+            self.judge(rule.class, rule.permissions, &targets, None, &why, None, hits);
         }
-        let mut found = Vec::new();
-        for (access, reasons) in policy.effective(source) {
-            let denied = types.contains(&access.target[..])
-                || self.classes.contains(&access.class)
-                || self.permissions.contains(&access.permission);
-            let why: Vec<String> = reasons.iter().filter_map(|w| self.blame(w)).collect();
-            if denied && !why.is_empty() {
-                let message = format!("the deny list forbids {access}, which comes from {}", why.join(", "));
-                found.push(Diagnostic::error("selinux-denied", FieldPath::of("spec.policy"), message));
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a rule and where it comes from")]
+    fn judge(
+        &self,
+        class: u16,
+        permissions: u32,
+        targets: &BitSet,
+        own: Option<&str>,
+        why: &str,
+        path: Option<&FieldPath>,
+        hits: &mut Hits,
+    ) {
+        let everywhere = permissions & self.masks[class as usize];
+        let mut add = |target: &str, denied: u32| {
+            let class_name = &self.policy.classes[class as usize].name;
+            let key = (target.to_owned(), class_name.clone());
+            if denied == 0 || hits.len() >= MAX_FOUND && !hits.contains_key(&key) {
+                return;
             }
+            let hit = hits.entry(key).or_default();
+            hit.permissions.extend(self.policy.permission_names(class, denied).map(str::to_owned));
+            hit.why.insert(why.to_owned());
+            hit.path = hit.path.take().or_else(|| path.cloned());
+        };
+        if let Some(own) = own {
+            return add(own, everywhere);
         }
-        found
+        let mut reached = targets.clone();
+        if everywhere == 0 {
+            reached.intersect(&self.types);
+        }
+        for t in reached.iter() {
+            let name = &self.policy.types[t].name;
+            let name = match name.strip_prefix(PROBE) {
+                Some(inner) if inner.ends_with(".process") => super::OWN,
+                Some(_) => "socket",
+                None => name,
+            };
+            add(name, if self.types.contains(t) { permissions } else { everywhere });
+        }
+    }
+}
+
+impl Hit {
+    fn diagnostic(self, (target, class): &(String, String), elsewhere: &str) -> Diagnostic {
+        let permissions: Vec<String> = self.permissions.into_iter().collect();
+        let why: Vec<String> = self.why.into_iter().collect();
+        let message = format!(
+            "the deny list forbids {target} {class} {}, which comes from {}",
+            permissions.join(" "),
+            why.join(", ")
+        );
+        let path = self.path.unwrap_or_else(|| FieldPath::of(elsewhere));
+        Diagnostic::error("selinux-denied", path, message)
     }
 }

@@ -7,7 +7,7 @@ mod merge;
 mod minimise;
 
 pub use diff::{Diff, diff, risk};
-pub use guard::Guard;
+pub use guard::{Guard, MAX_FOUND};
 pub use lint::lint;
 pub use merge::{merge, subsume};
 pub use minimise::{Cover, cover, unused};

@@ -143,7 +143,7 @@ pub fn render(
     }
     items.push(block(name, body));
     items.extend(alias_block(name, namespace));
-    Ok(finish(name, &items, resolved.notes))
+    finish(name, &items, resolved.notes)
 }
 
 /// Templates and rules of a profile with everything it inherits, as flat rendering has them.
@@ -267,13 +267,17 @@ fn alias_block(name: &str, namespace: Option<&str>) -> Option<Item> {
     Some(block(&format!("{name}_{namespace}"), statements))
 }
 
-fn finish(name: &str, items: &[Item], diagnostics: Vec<Diagnostic>) -> Rendered {
+/// The text of a module. What cannot be written is an error, never a shorter policy.
+fn finish(name: &str, items: &[Item], diagnostics: Vec<Diagnostic>) -> Result<Rendered, Vec<Diagnostic>> {
     use std::fmt::Write;
     let mut cil = String::new();
     for item in items {
-        let _ = writeln!(cil, "{item}");
+        if writeln!(cil, "{item}").is_err() {
+            let message = "a text in the policy can be written neither as a word nor as a string";
+            return Err(vec![Diagnostic::error("selinux-unprintable", FieldPath::of("spec"), message)]);
+        }
     }
-    Rendered { module: format!("spo_{name}"), usage: format!("{name}.process"), cil, diagnostics }
+    Ok(Rendered { module: format!("spo_{name}"), usage: format!("{name}.process"), cil, diagnostics })
 }
 
 #[cfg(test)]

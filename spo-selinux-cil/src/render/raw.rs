@@ -77,7 +77,7 @@ pub fn render_raw(
         all.truncate(4);
         items.push(Item::List(all));
     }
-    Ok(finish(name, &items, Vec::new()))
+    finish(name, &items, Vec::new())
 }
 
 fn declares(forest: &Forest<'_>, name: syntax::Symbol) -> bool {

@@ -9,13 +9,12 @@ use super::{
     fault,
     frames::{DeclId, DeclKind, FrameId, FrameKind, KeyMap, NONE, Ns, ROOT},
     levels::Level,
-    names::Found,
     sets::{self, Group},
 };
 use crate::{
     policy::{
         AttributeInfo, AvRule, BitSet, BoolExpression, BoolStep, ClassInfo, Condition, Constraint,
-        ConstraintStep, ExtendedRule, Origin, PortContext, RuleKind, TypeInfo, TypeRule, TypeSet,
+        ConstraintStep, ExtendedRule, Origin, RuleKind, TypeInfo, TypeRule, TypeSet,
     },
     syntax::{NodeId, Symbol, View, number, word},
 };
@@ -325,6 +324,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
             word::SELINUXUSERDEFAULT => {
                 self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
                 self.range(arg(1), f)?;
+                if self.emit && self.facts.single.insert(keyword.0, s.node).is_some() {
+                    return fault(Fault::verify(s.node, "there is a default already"));
+                }
             }
             word::CONSTRAIN | word::MLSCONSTRAIN => {
                 let masks = self.class_permissions(arg(0), f)?;
@@ -634,183 +636,6 @@ impl<'f, 'a> Resolver<'f, 'a> {
         Ok((ioctl, masks, set))
     }
 
-    fn checked_range(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<(Level, Level)> {
-        let (low, high) = self.range(view, frame)?;
-        if self.emit {
-            self.facts.levels.extend([(view.id(), low.clone()), (view.id(), high.clone())]);
-        }
-        if self.emit && !high.dominates(&low) {
-            return fault(Fault::verify(view.id(), "the high level does not dominate the low level"));
-        }
-        Ok((low, high))
-    }
-
-    fn context(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<Context> {
-        let (list, frame) = self.definition(view, frame, Ns::Context, "context")?;
-        let parts: Vec<_> = list.children().collect();
-        let [user, role, type_, range] = parts[..] else {
-            return fault(Fault::new(list.id(), "cil-form", "`(user role type range)` belongs here"));
-        };
-        let user = self.kind(user, frame, Ns::User, DeclKind::User, "user")?;
-        let role = self.kind(role, frame, Ns::Role, DeclKind::Role, "role")?;
-        let type_ = self.one_type(type_, frame)?;
-        let range = self.checked_range(range, frame)?;
-        let type_ = self.tables.decls[type_ as usize].index;
-        let context = Context { node: view.id(), user, role, type_, range };
-        if self.emit {
-            self.facts.contexts.push(context.clone());
-        }
-        Ok(context)
-    }
-
-    /// The address at a node, or the one its name stands for.
-    fn address(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<std::net::IpAddr> {
-        let literal = if view.is_list() {
-            view.children().next().unwrap_or(view)
-        } else {
-            match self.find(view, frame, Ns::IpAddr)? {
-                Found::Decl(d) => {
-                    let node = self.tables.decls[d as usize].node;
-                    self.forest.view(node).children().nth(2).unwrap_or(view)
-                }
-                Found::Node(node, _) => self.forest.view(node).children().next().unwrap_or(view),
-                Found::Text(_) => view,
-            }
-        };
-        match literal.text().parse() {
-            Ok(address) => Ok(address),
-            Err(_) => fault(Fault::resolve(view.id(), "an address belongs here")),
-        }
-    }
-
-    /// Two different contexts for one thing: newer compilers refuse them.
-    fn label(
-        &mut self,
-        s: Instance,
-        key: &[View<'f, 'a>],
-        path: Option<Symbol>,
-        context: Option<&Context>,
-    ) -> Resolved<()> {
-        if !self.emit || self.options.version.minor < 5 {
-            return Ok(());
-        }
-        let view = self.forest.view(s.node);
-        let mut text = view.children().next().map_or("", View::text).to_owned();
-        for part in key {
-            text.push('\0');
-            text.push_str(&crate::syntax::format_node(*part));
-        }
-        text.push('\0');
-        text.push_str(path.map_or("", |p| self.forest.symbols().text(p)));
-        let number = if context.is_some() { self.facts.contexts.len() - 1 } else { usize::MAX };
-        match self.facts.labels.get(&text) {
-            None => drop(self.facts.labels.insert(text, (number, s.node))),
-            Some(&(old, node)) => {
-                let old = self.facts.contexts.get(old);
-                let same = match (old, context) {
-                    (Some(a), Some(b)) => {
-                        (a.user, a.role, a.type_, &a.range) == (b.user, b.role, b.type_, &b.range)
-                    }
-                    (None, None) => true,
-                    _ => false,
-                };
-                if !same {
-                    let line = self.forest.view(node).span().line;
-                    let message = format!("another context is given for the same thing in line {line}");
-                    return fault(Fault::verify(s.node, message));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn port(&mut self, s: Instance, args: &[Option<View<'f, 'a>>; 5]) -> Resolved<()> {
-        let [Some(protocol), Some(numbers), Some(context), ..] = *args else { return Ok(()) };
-        let context = self.context(context, s.frame)?;
-        if !self.emit {
-            return Ok(());
-        }
-        let mut ends =
-            if numbers.is_list() { numbers.children() } else { numbers.forest().view(s.node).children() };
-        let read = |v: Option<View<'_, '_>>| v.and_then(|v| number(v.text())).unwrap_or(0) as u16;
-        let (low, high) = if numbers.is_list() {
-            (read(ends.next()), read(ends.next()))
-        } else {
-            (read(Some(numbers)), read(Some(numbers)))
-        };
-        let protocol_name = protocol.text().to_owned();
-        self.policy.ports.push(PortContext { protocol: protocol_name, low, high, type_: context.type_ });
-        self.label(s, &[protocol, numbers], None, Some(&context))
-    }
-
-    fn constraint(&mut self, root: View<'f, 'a>, frame: FrameId) -> Resolved<Vec<ConstraintStep>> {
-        let mut out = Vec::new();
-        let mut stack = vec![(root, false)];
-        while let Some((view, visited)) = stack.pop() {
-            let parts: Vec<_> = view.children().collect();
-            let operator = match view.head() {
-                Some(word::AND) => Some(ConstraintStep::And),
-                Some(word::OR) => Some(ConstraintStep::Or),
-                Some(word::NOT) => Some(ConstraintStep::Not),
-                _ => None,
-            };
-            match (operator, &parts[..]) {
-                (Some(step), _) if visited => out.push(step),
-                (Some(_), operands) => {
-                    stack.push((view, true));
-                    stack.extend(operands.iter().skip(1).rev().map(|v| (*v, false)));
-                }
-                (None, [op, left, right]) => out.push(self.comparison(*op, *left, *right, frame)?),
-                _ => {}
-            }
-        }
-        Ok(out)
-    }
-
-    fn comparison(
-        &mut self,
-        op: View<'f, 'a>,
-        left: View<'f, 'a>,
-        right: View<'f, 'a>,
-        frame: FrameId,
-    ) -> Resolved<ConstraintStep> {
-        let field = |v: View<'_, '_>| {
-            let symbol = v.atom()?;
-            (symbol >= word::T1 && symbol <= word::H2).then(|| word::ALL[symbol.index()])
-        };
-        let Some(l) = field(left) else { return Ok(ConstraintStep::Other) };
-        if let Some(r) = field(right) {
-            let op = op.atom().and_then(|o| word::ALL.get(o.index())).copied().unwrap_or("eq");
-            return Ok(ConstraintStep::Fields { op, left: l, right: r });
-        }
-        let ns = match l.as_bytes()[0] {
-            b't' => Ns::Type,
-            b'r' => Ns::Role,
-            _ => Ns::User,
-        };
-        let mut set = BitSet::new();
-        for v in names(right) {
-            if ns == Ns::Type {
-                let t = self.type_set(v, frame)?;
-                if self.emit {
-                    // Attributes are filled in when their members are known.
-                    set.insert(
-                        t.as_type()
-                            .unwrap_or_else(|| t.as_attribute().map_or(0, |a| a + self.policy.types.len())),
-                    );
-                }
-            } else {
-                self.actual(v, frame, ns)?;
-            }
-        }
-        Ok(if ns == Ns::Type {
-            let negated = op.atom() == Some(word::NEQ);
-            ConstraintStep::Types { subject: l.as_bytes()[1] - b'0', negated, set }
-        } else {
-            ConstraintStep::Other
-        })
-    }
-
     /// Where the statements of a frame come from.
     fn origin(&mut self, frame: FrameId) -> u32 {
         if let Some(&known) = self.facts.origins.get(&frame) {
@@ -915,7 +740,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
 }
 
 /// The name at a node, or the names in the list there.
-fn names<'f, 'a>(view: View<'f, 'a>) -> impl Iterator<Item = View<'f, 'a>> {
+pub(super) fn names<'f, 'a>(view: View<'f, 'a>) -> impl Iterator<Item = View<'f, 'a>> {
     (!view.is_list()).then_some(view).into_iter().chain(view.children())
 }
 

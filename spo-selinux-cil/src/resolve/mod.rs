@@ -12,9 +12,11 @@
 //! not make a policy more than [`MAX_GROWTH`] times as long as it is written.
 
 mod classes;
+mod constraints;
 mod expand;
 mod facts;
 mod frames;
+mod labels;
 mod levels;
 mod names;
 mod neverallow;

@@ -12,6 +12,10 @@ use crate::{
     syntax::{NodeId, Symbol},
 };
 
+/// Most entries type, role and range transitions may stand for. Ours, so that a small text cannot take all memory;
+/// Debian's policy has ten thousand.
+const MAX_EXPANDED: usize = 4_000_000;
+
 impl Resolver<'_, '_> {
     pub(super) fn verify(&mut self) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
@@ -209,6 +213,14 @@ impl Resolver<'_, '_> {
         let mut by_type = HashMap::new();
         for (node, source, target, classes, range) in &self.facts.range_rules {
             for s in self.policy.members(*source).iter() {
+                if by_type.len() > MAX_EXPANDED {
+                    faults.push(Fault::new(
+                        *node,
+                        "cil-conflict",
+                        "range transitions stand for too many types",
+                    ));
+                    return;
+                }
                 let targets = match *target {
                     TypeSet::SELF => [s].into_iter().collect(),
                     set => self.policy.members(set),
@@ -243,6 +255,11 @@ impl Resolver<'_, '_> {
                     TypeSet::SELF => [s].into_iter().collect(),
                     set => self.policy.members(set),
                 };
+                if seen.len() + named.len() > MAX_EXPANDED {
+                    let message = "type rules stand for too many types; the policy could not be loaded";
+                    faults.push(Fault::new(NodeId(rule.node), "cil-conflict", message));
+                    return;
+                }
                 for t in targets.iter() {
                     let clash = if rule.name != 0 {
                         let key = (s as u32, t as u32, rule.class, rule.name);

@@ -7,6 +7,10 @@ use spo_model::{Diagnostic, FieldPath};
 
 use super::{
     MAX_NAME,
+    shapes::{
+        Checked, Fault, address, boolean_expression, class_permissions, constraint, context, level, names,
+        numbers, range, set_expression,
+    },
     symbol::{Symbol, word},
     tree::{Forest, View, brief},
 };
@@ -340,11 +344,6 @@ struct Checker {
     found: Vec<Diagnostic>,
 }
 
-/// Where and why a statement is not what it should be.
-struct Fault<'f, 'a>(View<'f, 'a>, String);
-
-type Checked<'f, 'a> = Result<(), Fault<'f, 'a>>;
-
 impl Checker {
     fn statement<'f, 'a>(&mut self, view: View<'f, 'a>, place: Place) {
         if self.found.len() >= MAX_FOUND {
@@ -661,247 +660,6 @@ pub(crate) fn parameter_kind(symbol: Symbol) -> Option<ParameterKind> {
     })
 }
 
-fn names<'f, 'a>(view: View<'f, 'a>, min: usize) -> Checked<'f, 'a> {
-    if !view.is_list() {
-        return Err(Fault(view, "a list of names belongs here".to_owned()));
-    }
-    if let Some(list) = view.children().find(|v| v.is_list()) {
-        return Err(Fault(list, "a name, not a list, belongs here".to_owned()));
-    }
-    if view.children().count() < min {
-        return Err(Fault(view, "the list is empty".to_owned()));
-    }
-    Ok(())
-}
-
-/// `(and A B)` `(or A B)` `(xor A B)` `(not A)` `(all)` `(range a b)`, or a list of names and expressions.
-fn set_expression<'f, 'a>(view: View<'f, 'a>, ranges: bool) -> Checked<'f, 'a> {
-    let mut todo = vec![view];
-    while let Some(view) = todo.pop() {
-        set_operation(view, ranges, &mut todo)?;
-    }
-    Ok(())
-}
-
-fn set_operation<'f, 'a>(view: View<'f, 'a>, ranges: bool, todo: &mut Vec<View<'f, 'a>>) -> Checked<'f, 'a> {
-    if !view.is_list() {
-        return match view.atom() {
-            Some(s) if is_set_operator(s) => {
-                Err(Fault(view, format!("the operator {:?} stands first in a list of its own", view.text())))
-            }
-            _ => Ok(()),
-        };
-    }
-    let Some(head) = view.children().next() else {
-        return Err(Fault(view, "the list is empty".to_owned()));
-    };
-    let (operands, wanted) = match head.atom() {
-        Some(word::AND | word::OR | word::XOR) => (1, Some(2)),
-        Some(word::NOT) => (1, Some(1)),
-        Some(word::ALL_OF) => (1, Some(0)),
-        Some(word::RANGE) if ranges => (1, Some(2)),
-        _ => (0, None),
-    };
-    let count = view.children().count() - operands;
-    if wanted.is_some_and(|w| w != count) {
-        return Err(Fault(
-            view,
-            format!("the operator {:?} takes {} operands, found {count}", head.text(), wanted.unwrap_or(0)),
-        ));
-    }
-    if head.atom() == Some(word::RANGE) && ranges {
-        return names(view, 3);
-    }
-    todo.extend(view.children().skip(operands));
-    Ok(())
-}
-
-fn is_set_operator(symbol: Symbol) -> bool {
-    matches!(symbol, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF)
-}
-
-fn boolean_expression<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
-    let mut todo = vec![view];
-    while let Some(view) = todo.pop() {
-        if view.is_list() {
-            boolean_operation(view, &mut todo)?;
-        }
-    }
-    Ok(())
-}
-
-fn boolean_operation<'f, 'a>(view: View<'f, 'a>, todo: &mut Vec<View<'f, 'a>>) -> Checked<'f, 'a> {
-    let Some(head) = view.children().next() else {
-        return Err(Fault(view, "the condition is empty".to_owned()));
-    };
-    let count = view.children().count();
-    let wanted = match head.atom() {
-        Some(word::AND | word::OR | word::XOR | word::EQ | word::NEQ) => 3,
-        Some(word::NOT) => 2,
-        _ => 1,
-    };
-    if count != wanted {
-        return Err(Fault(view, "the condition has the wrong number of operands".to_owned()));
-    }
-    todo.extend(view.children().skip(usize::from(wanted > 1)));
-    Ok(())
-}
-
-fn class_permissions<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
-    if !view.is_list() {
-        return Ok(());
-    }
-    let parts: Vec<_> = view.children().collect();
-    let [class, permissions] = parts[..] else {
-        return Err(Fault(view, "`(class (permissions))` belongs here, one class per rule".to_owned()));
-    };
-    if class.is_list() {
-        return Err(Fault(class, "the name of a class belongs here".to_owned()));
-    }
-    if !permissions.is_list() {
-        return Err(Fault(permissions, "permissions stand in a list".to_owned()));
-    }
-    set_expression(permissions, false)
-}
-
-fn context<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
-    if !view.is_list() {
-        return Ok(());
-    }
-    let parts: Vec<_> = view.children().collect();
-    let [user, role, type_, levels] = parts[..] else {
-        return Err(Fault(view, "`(user role type range)` belongs here".to_owned()));
-    };
-    for part in [user, role, type_] {
-        if part.is_list() {
-            return Err(Fault(part, "a name, not a list, belongs here".to_owned()));
-        }
-    }
-    range(levels)
-}
-
-fn range<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
-    if !view.is_list() {
-        return Ok(());
-    }
-    let parts: Vec<_> = view.children().collect();
-    let [low, high] = parts[..] else {
-        return Err(Fault(view, "a range is `(low high)`".to_owned()));
-    };
-    level(low)?;
-    level(high)
-}
-
-fn level<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
-    if !view.is_list() {
-        return Ok(());
-    }
-    let parts: Vec<_> = view.children().collect();
-    match parts[..] {
-        [sensitivity] if !sensitivity.is_list() => Ok(()),
-        [sensitivity, categories] if !sensitivity.is_list() => set_expression(categories, true),
-        _ => Err(Fault(view, "a level is `(sensitivity)` or `(sensitivity (categories))`".to_owned())),
-    }
-}
-
-fn address<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
-    match view.text().parse::<std::net::IpAddr>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Fault(view, format!("{:?} is no address", brief(view.text())))),
-    }
-}
-
-fn numbers<'f, 'a>(view: View<'f, 'a>, max: u64) -> Checked<'f, 'a> {
-    let check = |v: View<'f, 'a>| match number(v.text()) {
-        Some(n) if n <= max => Ok(n),
-        _ => Err(Fault(v, format!("a number up to {max} belongs here"))),
-    };
-    if !view.is_list() {
-        return check(view).map(|_| ());
-    }
-    let parts: Vec<_> = view.children().collect();
-    let [low, high] = parts[..] else {
-        return Err(Fault(view, "`(low high)` belongs here".to_owned()));
-    };
-    if check(low)? > check(high)? {
-        return Err(Fault(view, "the range ends before it starts".to_owned()));
-    }
-    Ok(())
-}
-
-/// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, or octal after `0`.
-pub(crate) fn number(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => (hex, 16),
-        None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
-        None => (text, 10),
-    };
-    if digits.starts_with(['+', '-']) { None } else { u64::from_str_radix(digits, radix).ok() }
-}
-
-fn constraint<'f, 'a>(view: View<'f, 'a>, third: bool) -> Checked<'f, 'a> {
-    let mut todo = vec![view];
-    while let Some(view) = todo.pop() {
-        let parts: Vec<_> = view.children().take(4).collect();
-        match (view.head(), &parts[..]) {
-            (Some(word::AND | word::OR), [_, a, b]) => todo.extend([*b, *a]),
-            (Some(word::NOT), [_, a]) => todo.push(*a),
-            (Some(op @ (word::EQ | word::NEQ | word::DOM | word::DOMBY | word::INCOMP)), [_, l, r]) => {
-                comparison(view, op, *l, *r, third)?;
-            }
-            _ => return Err(Fault(view, "this is no constraint expression".to_owned())),
-        }
-    }
-    Ok(())
-}
-
-fn comparison<'f, 'a>(
-    view: View<'f, 'a>,
-    op: Symbol,
-    left: View<'f, 'a>,
-    right: View<'f, 'a>,
-    third: bool,
-) -> Checked<'f, 'a> {
-    use word::*;
-    let bad = |why: &str| Err(Fault(view, why.to_owned()));
-    let equality = matches!(op, EQ | NEQ);
-    let Some(l) = left.atom() else { return bad("the left side is a word such as `t1`") };
-    let level = matches!(l, L1 | L2 | H1 | H2);
-    let role = matches!(l, R1 | R2 | R3);
-    if matches!(l, T3 | R3 | U3) && !third {
-        return bad("the third subject is only there in validatetrans statements");
-    }
-    if !(level || role || matches!(l, T1 | T2 | T3 | U1 | U2 | U3)) {
-        return bad("the left side is one of t1 t2 r1 r2 u1 u2 l1 l2 h1 h2");
-    }
-    let special =
-        right.atom().filter(|r| matches!(*r, T1 | T2 | T3 | R1 | R2 | R3 | U1 | U2 | U3 | L1 | L2 | H1 | H2));
-    let by_name = matches!(l, T1 | T2 | T3 | U1 | U2 | U3);
-    match special {
-        Some(r) => {
-            let fits = match r {
-                T2 => l == T1,
-                R2 => l == R1,
-                U2 => l == U1,
-                L2 => matches!(l, L1 | H1),
-                H2 => matches!(l, L1 | L2 | H1),
-                H1 => l == L1,
-                // Undocumented, but the compiler takes it.
-                L1 => matches!(l, L2 | H1),
-                _ => false,
-            };
-            if fits && !equality && by_name {
-                return bad("types and users are compared with `eq` and `neq` only");
-            }
-            if fits { Ok(()) } else { bad("these two sides cannot be compared") }
-        }
-        None if level => bad("levels are compared with levels only"),
-        None if right.is_list() && !equality => bad("lists are compared with `eq` and `neq` only"),
-        None if right.is_list() => names(right, 1),
-        None => Ok(()),
-    }
-}
-
 /// The nearest keyword of an unknown one.
 fn help(view: View<'_, '_>) -> Option<String> {
     let head = view.children().next()?;
@@ -919,7 +677,7 @@ fn help(view: View<'_, '_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::shapes::number, *};
 
     fn faults(text: &str) -> Vec<String> {
         let forest = Forest::parse(text).unwrap();

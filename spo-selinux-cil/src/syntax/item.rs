@@ -43,7 +43,7 @@ impl Item {
 
     /// Whether the text can be printed at all: strings have no escapes, so they hold neither quotes nor newlines.
     pub(crate) fn is_printable(text: &str) -> bool {
-        lexer::is_bare(text) || !text.bytes().any(|b| matches!(b, b'"' | b'\n' | b'\r' | 0))
+        lexer::is_bare(text) || !text.bytes().any(|b| matches!(b, b'"' | b'\n' | 0))
     }
 
     fn has_statements(&self) -> bool {

@@ -11,13 +11,15 @@ mod grammar;
 mod item;
 mod lexer;
 mod print;
+mod shapes;
 mod symbol;
 mod tree;
 
-pub(crate) use grammar::{ParameterKind, fits_condition, in_parts, number, parameter_kind};
+pub(crate) use grammar::{ParameterKind, fits_condition, in_parts, parameter_kind};
 pub use grammar::{Version, check};
 pub use item::Item;
 pub use print::{format, format_node, print};
+pub(crate) use shapes::number;
 pub use symbol::{Interner, Symbol, word};
 pub(crate) use tree::brief;
 pub use tree::{Children, FileId, Forest, MAX_DEPTH, NodeId, View};

@@ -114,6 +114,7 @@ impl<'f> Printer<'f> {
     /// A container or a list with comments inside: its parts on lines of their own.
     fn open(&mut self, view: View<'_, '_>, indent: usize) {
         self.out.push('(');
+        self.done = view.range().0 + 1;
         let mut first = true;
         let mut lines = false;
         for child in view.children() {
@@ -268,6 +269,13 @@ mod tests {
             ; last
         )
         ");
+    }
+
+    #[test]
+    fn a_comment_behind_a_parenthesis_stays_there() {
+        stable("(allow a b (c)\n (d e) (; why\n f g))");
+        stable("(a (b)\n(;x\n(;y\n)))");
+        stable("(; x\n)\n(;;* y\n)");
     }
 
     #[test]

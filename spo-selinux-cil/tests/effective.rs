@@ -1,0 +1,250 @@
+//! What profiles may effectively do, beside `sesearch` on the policy SELinux's own compiler makes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use spo_model::selinux::SelinuxProfileSpec;
+use spo_selinux_cil::{
+    Base, Layout, NoAncestors, Options, policy, render, resolve,
+    syntax::{Forest, Version},
+    templates,
+};
+
+fn tools() -> bool {
+    for name in ["secilc", "seinfo", "sesearch"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
+        if !found.is_ok_and(|o| o.status.success()) {
+            {
+                use std::io::Write as _;
+                // Past the capture of test output, so that a stranger sees it.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools"
+                );
+            }
+            assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "{name} is required");
+            return false;
+        }
+    }
+    true
+}
+
+/// Profiles that use every template, attributes as targets, inheritance, and names of both bases.
+fn profiles() -> BTreeMap<String, SelinuxProfileSpec> {
+    let mut all = BTreeMap::new();
+    let mut add = |name: &str, json: String| {
+        all.insert(name.to_owned(), serde_json::from_str(&json).unwrap_or_else(|e| panic!("{json}: {e}")));
+    };
+    add(
+        "guide",
+        r#"{"allow": {"@self": {"tcp_socket": ["listen", "accept", "bind"]},
+            "http_port_t": {"tcp_socket": ["name_bind"]}, "http_cache_port_t": {"tcp_socket": ["name_bind"]},
+            "node_t": {"tcp_socket": ["node_bind"]}}}"#
+            .to_owned(),
+    );
+    add(
+        "wide",
+        r#"{"allow": {"port_type": {"tcp_socket": ["name_bind"]}, "logfile": {"file": ["read"]}}}"#
+            .to_owned(),
+    );
+    add(
+        "child",
+        r#"{"inherit": [{"kind": "SelinuxProfile", "name": "guide"}, {"name": "tty_container"}],
+            "allow": {"etc_t": {"file": ["read", "open"]}, "socket": {"sock_file": ["watch"]}}}"#
+            .to_owned(),
+    );
+    for (i, template) in templates::NAMES.iter().enumerate() {
+        add(&format!("t{i}"), format!(r#"{{"inherit": [{{"name": "{template}"}}]}}"#));
+    }
+    all
+}
+
+fn compile(files: &[PathBuf], flags: &[&str], out: &Path) {
+    let mut command = Command::new("secilc");
+    command.args(flags).arg("-o").arg(out).arg("-f").arg(out.with_extension("contexts")).args(files);
+    let result = command.output().unwrap();
+    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+}
+
+type Accesses = BTreeSet<(String, String, String)>;
+
+/// Target, class and permission of every allow rule the compiled policy has for some types, conditional ones too:
+/// rules from `sesearch`, members of attributes from `seinfo`. (Letting the compiler expand attributes instead makes
+/// `sesearch` take minutes on a real policy.)
+fn granted(binary: &Path, sources: &BTreeSet<String>) -> BTreeMap<String, Accesses> {
+    let run = |tool: &str, arguments: &[&str]| {
+        let output = Command::new(tool).args(arguments).arg(binary).output().unwrap();
+        assert!(output.status.success(), "{tool}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut attribute = String::new();
+    for line in run("seinfo", &["-a", "-x"]).lines() {
+        if let Some(name) = line.trim().strip_prefix("attribute ") {
+            attribute = name.trim_end_matches(';').to_owned();
+        } else if line.starts_with('\t') {
+            members.entry(attribute.clone()).or_default().push(line.trim().to_owned());
+        }
+    }
+    let expand = |name: &str| members.get(name).cloned().unwrap_or_else(|| vec![name.to_owned()]);
+    let mut all: BTreeMap<String, Accesses> = BTreeMap::new();
+    for line in run("sesearch", &["-A"]).lines() {
+        let (source, rule) = line.strip_prefix("allow ").and_then(|l| l.split_once(' ')).unwrap();
+        let wanted: Vec<String> = expand(source).into_iter().filter(|s| sources.contains(s)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let rule = rule.split(';').next().unwrap();
+        let (target, rest) = rule.split_once(':').unwrap();
+        let (class, permissions) = rest.split_once(' ').unwrap();
+        for t in expand(target) {
+            for p in permissions.trim_matches(['{', '}', ' ']).split_whitespace() {
+                for s in &wanted {
+                    all.entry(s.clone()).or_default().insert((t.clone(), class.to_owned(), p.to_owned()));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn ours(effective: &policy::Effective) -> Accesses {
+    effective.keys().map(|a| (a.target.clone(), a.class.clone(), a.permission.clone())).collect()
+}
+
+/// Renders all profiles, resolves them with the base here and compiles them there, and compares every type.
+fn compare(folder: &Path, base: &[(String, String)], flags: &[&str]) {
+    std::fs::create_dir_all(folder).unwrap();
+    let profiles = profiles();
+    let mut texts: Vec<(String, String)> = base.to_vec();
+    texts.push(("templates".to_owned(), templates::TEMPLATES.to_owned()));
+    for (name, spec) in &profiles {
+        let module = render(name, Some("ns"), spec, &profiles, &Options::default()).unwrap();
+        texts.push((module.module, module.cil));
+    }
+    let mut files = Vec::new();
+    for (name, text) in &texts {
+        let path = folder.join(format!("{name}.cil"));
+        std::fs::write(&path, text).unwrap();
+        files.push(path);
+    }
+    let binary = folder.join("policy.bin");
+    compile(&files, flags, &binary);
+
+    let mut forest = Forest::new();
+    for (name, text) in &texts {
+        forest.add(name.as_str(), text.as_str()).unwrap();
+    }
+    let options = resolve::Options::default().for_version(Version::V3_4).with_multiple_declarations(true);
+    let policy = resolve::resolve(&forest, &options).unwrap_or_else(|e| panic!("{}", e[0]));
+    let modules: Vec<(&str, &str)> = base.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let loaded = Base::load(modules, &options).unwrap_or_else(|e| panic!("{}", e[0]));
+    let others: Vec<String> =
+        profiles.keys().flat_map(|n| [format!("{n}.process"), format!("{n}.socket")]).collect();
+    let usages: BTreeSet<String> = profiles.keys().map(|n| format!("{n}.process")).collect();
+    let mut searched = granted(&binary, &usages);
+    for (name, spec) in &profiles {
+        let usage = format!("{name}.process");
+        let type_ = policy.find(&usage).unwrap();
+        assert_eq!(policy.find(&format!("{name}_ns.process")), Some(type_), "the alias");
+        let theirs = searched.remove(&usage).unwrap_or_default();
+        let found = ours(&policy.effective(type_));
+        assert!(!theirs.is_empty());
+        let only = |a: &BTreeSet<_>, b: &BTreeSet<_>| a.difference(b).take(5).cloned().collect::<Vec<_>>();
+        assert_eq!((only(&found, &theirs), only(&theirs, &found)), (vec![], vec![]), "{name}");
+
+        // The same without resolving anything again, on the loaded base; other profiles are not there.
+        let quick =
+            loaded.check(name, spec, &profiles).unwrap_or_else(|e| panic!("{name}: {}", e[0])).effective();
+        let quick: BTreeSet<_> = ours(&quick)
+            .into_iter()
+            .map(|(t, c, p)| match &t[..] {
+                "@self" => (usage.clone(), c, p),
+                "socket" => (format!("{name}.socket"), c, p),
+                _ => (t, c, p),
+            })
+            .collect();
+        let own = [usage.clone(), format!("{name}.socket")];
+        let expected: BTreeSet<_> =
+            theirs.into_iter().filter(|a| own.contains(&a.0) || !others.contains(&a.0)).collect();
+        assert_eq!(
+            (only(&quick, &expected), only(&expected, &quick)),
+            (vec![], vec![]),
+            "{name} on the loaded base"
+        );
+    }
+}
+
+#[test]
+fn profiles_on_the_minimal_base() {
+    if tools() {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("effective-minimal");
+        compare(&folder, &[("base".to_owned(), templates::minimal_base())], &[]);
+    }
+}
+
+#[test]
+fn profiles_on_debians_policy() {
+    let modules = "/usr/share/selinux/default";
+    if !Path::new(modules).join("base.pp.bz2").exists() {
+        {
+            use std::io::Write as _;
+            // Past the capture of test output, so that a stranger sees it.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: debian: selinux-policy-default is not installed; install with scripts/install-test-tools"
+            );
+        }
+        assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "the policy is required");
+        return;
+    }
+    if !tools() {
+        return;
+    }
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy-effective");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/convert-debian-policy");
+    assert!(Command::new("sh").arg(script).arg(modules).arg(&out).status().unwrap().success());
+    let mut base: Vec<(String, String)> = std::fs::read_dir(&out)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "cil"))
+        .map(|p| {
+            (p.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&p).unwrap())
+        })
+        .collect();
+    base.sort();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("effective-debian");
+    compare(&folder, &base, &["-m", "-N"]);
+}
+
+/// Flat and linked modules, and the shape the existing operator writes, mean the same.
+#[test]
+fn every_layout_means_the_same() {
+    let base = templates::minimal_base();
+    let profiles = profiles();
+    let parent = &profiles["guide"];
+    let child = &profiles["child"];
+    let resolved = |modules: &[String]| {
+        let mut forest = Forest::new();
+        for text in [&base[..], templates::TEMPLATES].into_iter().chain(modules.iter().map(|m| &m[..])) {
+            forest.add("", text).unwrap();
+        }
+        let options = resolve::Options::default().with_multiple_declarations(true);
+        let policy = resolve::resolve(&forest, &options).unwrap_or_else(|e| panic!("{}", e[0]));
+        ours(&policy.effective(policy.find("child.process").unwrap()))
+    };
+    let module = |name: &str, spec, layout| {
+        render(name, None, spec, &profiles, &Options::default().with_layout(layout)).unwrap().cil
+    };
+    let flat = resolved(&[module("child", child, Layout::Flat)]);
+    let linked = resolved(&[module("guide", parent, Layout::Linked), module("child", child, Layout::Linked)]);
+    assert_eq!(flat, linked);
+    let guide = "(block guide\n(blockinherit container)\n(allow process process ( tcp_socket ( accept bind listen )))\n(allow process http_cache_port_t ( tcp_socket ( name_bind )))\n(allow process http_port_t ( tcp_socket ( name_bind )))\n(allow process node_t ( tcp_socket ( node_bind )))\n)\n";
+    let upstream = "(block child\n(blockinherit tty_container)\n(blockinherit guide)\n(allow process etc_t ( file ( open read )))\n(allow process socket ( sock_file ( watch )))\n)\n";
+    assert_eq!(flat, resolved(&[guide.to_owned(), upstream.to_owned()]));
+    assert!(flat.len() > 100);
+    assert!(render("guide", None, parent, &NoAncestors, &Options::default()).is_ok());
+}
