@@ -129,13 +129,16 @@ impl Aare {
         self.nodes.iter().map(|n| if let Node::Byte(b) = n { Some(*b) } else { None }).collect()
     }
 
-    /// Whether there is no `*`, `**`, `?` or class: only such rules override the exec mode of globs.
+    /// Whether there is no `*`, `**`, `?` or negated class: only such rules override the exec mode of globs.
+    ///
+    /// A positive class is as good as an alternation here, as in AppArmor since 4.1; 3.0 took it for a wildcard.
     pub fn is_exact(&self) -> bool {
         fn exact(nodes: &[Node]) -> bool {
             nodes.iter().all(|node| match node {
                 Node::Byte(_) => true,
+                Node::Set(set) => !set.contains(0xff),
+                Node::Star { .. } => false,
                 Node::Alternatives(list) => list.iter().all(|n| exact(n)),
-                _ => false,
             })
         }
         exact(&self.nodes)

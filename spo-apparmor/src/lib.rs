@@ -7,6 +7,7 @@ pub mod aare;
 pub mod dfa;
 pub mod expand;
 pub mod lint;
+pub mod log;
 pub mod meaning;
 pub mod parse;
 pub mod print;
@@ -14,7 +15,7 @@ pub mod render;
 mod source;
 pub mod tree;
 
-pub use expand::{Files, NoIncludes, Resolver, Unit, load};
+pub use expand::{Files, IncludeCache, NoIncludes, Resolver, Unit, load, load_cached};
 pub use parse::{ParseOptions, Parsed, parse, parse_rules};
 pub use print::print;
 pub use render::{RenderOptions, Rendered, render};

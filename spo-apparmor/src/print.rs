@@ -195,6 +195,8 @@ impl Display for IncludeTarget {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(path) => write!(f, "<{path}>"),
+            // In quotes a backslash at the end would take the quote in.
+            Self::Local(path) if path.ends_with('\\') => f.write_str(path),
             Self::Local(path) => write!(f, "\"{path}\""),
         }
     }

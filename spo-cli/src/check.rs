@@ -59,8 +59,10 @@ enum Deny {
 pub(crate) fn run(args: &Args) -> Result {
     let sources = input::sources(&args.profiles)?;
     let library = input::library(&sources);
-    let findings: Vec<(&Source, Diagnostic)> =
-        sources.iter().flat_map(|source| check(source, &library).into_iter().map(move |d| (source, d))).collect();
+    let findings: Vec<(&Source, Diagnostic)> = sources
+        .iter()
+        .flat_map(|source| check(source, &library).into_iter().map(move |d| (source, d)))
+        .collect();
     match args.output {
         Format::Text => text(&sources, &findings),
         Format::Json => output::write("-", &format!("{:#}\n", json_list(&findings)), 0)?,
@@ -104,7 +106,12 @@ fn text(sources: &[Source], findings: &[(&Source, Diagnostic)]) {
     }
     let count = |severity| findings.iter().filter(|(_, d)| d.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    eprintln!("{} checked: {}, {}", plural(sources.len(), "file"), plural(errors, "error"), plural(warnings, "warning"));
+    eprintln!(
+        "{} checked: {}, {}",
+        plural(sources.len(), "file"),
+        plural(errors, "error"),
+        plural(warnings, "warning")
+    );
 }
 
 fn plural(count: usize, noun: &str) -> String {

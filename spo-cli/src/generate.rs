@@ -107,7 +107,12 @@ pub(crate) fn version(args: &VersionArgs) -> Result {
         let map: serde_json::Map<_, _> = fields.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
         format!("{:#}\n", serde_json::Value::Object(map))
     } else {
-        fields.iter().map(|(key, value)| format!("{:10} {value}\n", format!("{}{}:", key[..1].to_uppercase(), &key[1..]))).collect()
+        fields
+            .iter()
+            .map(|(key, value)| {
+                format!("{:10} {value}\n", format!("{}{}:", key[..1].to_uppercase(), &key[1..]))
+            })
+            .collect()
     };
     output::write("-", &text, 0)?;
     Ok(ExitCode::SUCCESS)

@@ -26,7 +26,10 @@ pub(crate) fn sources(arguments: &[String]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for argument in arguments {
         if argument == "-" {
-            sources.push(Source { name: "(standard input)".to_owned(), text: limited(io::stdin().lock(), "standard input")? });
+            sources.push(Source {
+                name: "(standard input)".to_owned(),
+                text: limited(io::stdin().lock(), "standard input")?,
+            });
             continue;
         }
         for path in paths(argument)? {

@@ -24,7 +24,10 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 /// Security profiles (seccomp, AppArmor, SELinux) on the command line: check, explain, compare, convert, merge and
 /// install profiles of any kind and any version.
 #[derive(Parser)]
-#[command(name = "spoc", version, after_help = "Examples:
+#[command(
+    name = "spoc",
+    version,
+    after_help = "Examples:
   spoc check profiles/*.yaml                     say all that is wrong, with line and column
   spoc convert --to v1 old.yaml                  the same profile in another version
   spoc convert profile.yaml -o seccomp.json      what a container runtime reads
@@ -32,7 +35,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
   spoc diff old.yaml new.yaml                    what became allowed or denied
   spoc base profile.yaml bases/*.yaml            the effective profile, with the origin of each rule
 
-`spoc COMMAND --help` tells more about each.")]
+`spoc COMMAND --help` tells more about each."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

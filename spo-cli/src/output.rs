@@ -22,7 +22,11 @@ pub(crate) fn write(target: &str, text: &str, mode: u32) -> Result<()> {
         kind.is_char_device() || kind.is_fifo() || kind.is_socket()
     });
     if special || target.starts_with("/dev/") {
-        return Ok(fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(text.as_bytes())).map_err(at_fault)?);
+        return Ok(fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut f| f.write_all(text.as_bytes()))
+            .map_err(at_fault)?);
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at_fault)?;

@@ -137,10 +137,19 @@ pub struct Protocols {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
-    /// The capabilities.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The capabilities. One that is there in two spellings counts once.
+    #[serde(default, deserialize_with = "distinct", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub allowed_capabilities: Option<Vec<Capability>>,
+}
+
+fn distinct<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Capability>>, D::Error> {
+    let mut list = Option::<Vec<Capability>>::deserialize(deserializer)?;
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(list) = &mut list {
+        list.retain(|capability| seen.insert(*capability));
+    }
+    Ok(list)
 }
 
 macro_rules! capabilities {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use spo_model::{
-    Diagnostic, FieldPath,
+    Diagnostic, FieldPath, Severity,
     base::{self, BaseProfiles},
     names::{NamespaceName, ProfileKey},
     object::{AnyObject, AppArmorProfile, Metadata, RawSelinuxProfile, SeccompProfile, SelinuxProfile},
+    seccomp::Arch,
     selinux::SelinuxProfileSpec,
 };
+use spo_seccomp::ArchExt as _;
 use spo_selinux_cil::Ancestors;
 
 /// The profiles that others may build on.
@@ -31,6 +33,11 @@ impl Library {
             }
             _ => {}
         }
+    }
+
+    /// The SelinuxProfiles as profiles of a namespace see them.
+    pub fn ancestors<'a>(&'a self, namespace: Option<&'a NamespaceName>) -> InNamespace<'a> {
+        InNamespace { library: self, namespace }
     }
 }
 
@@ -82,22 +89,55 @@ pub fn compile(object: &AnyObject, library: &Library) -> Option<Result<Compiled,
     }
 }
 
-fn seccomp(profile: &SeccompProfile, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
-    let chain = base::chain(profile, library).map_err(|e| {
-        vec![Diagnostic::error("base-profile", FieldPath::of("spec.baseProfileName"), e.to_string())]
+/// A SeccompProfile with everything it inherits: the exact union, and where each rule comes from.
+///
+/// # Errors
+/// A base that cannot be had, or a union that no profile expresses.
+pub fn effective(profile: &SeccompProfile, library: &Library) -> Result<Effective, Vec<Diagnostic>> {
+    let failed = |message: String| {
+        vec![Diagnostic::error("base-profile", FieldPath::of("spec.baseProfileName"), message)]
+    };
+    let chain = base::chain(profile, library).map_err(|e| failed(e.to_string()))?;
+    let specs: Vec<_> = chain.iter().map(|profile| &profile.spec).collect();
+    let effective = spo_seccomp::inherit(&specs, &spo_seccomp::Options::new(Arch::host())).map_err(|e| {
+        match chain.len() {
+            1 => vec![Diagnostic::error("seccomp", FieldPath::of("spec.syscalls"), e.to_string())],
+            _ => failed(e.to_string()),
+        }
     })?;
-    let mut effective = profile.spec.clone();
-    effective.base_profile_name = None;
-    let rules = chain.iter().rev().flat_map(|p| p.spec.rules().iter().cloned()).collect();
-    effective.syscalls = Some(rules);
-    let bytes = serde_json::to_vec(&effective)
-        .map_err(|e| vec![Diagnostic::error("json", FieldPath::of("spec"), e.to_string())])?;
-    Ok(Compiled { bytes, diagnostics: Vec::new() })
+    let profiles = chain.iter().map(|profile| identity_text(&profile.metadata)).collect();
+    Ok(Effective { profiles, effective })
+}
+
+/// A SeccompProfile with everything it inherits.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    /// The profiles of the chain, the requesting one first.
+    pub profiles: Vec<String>,
+    /// Their union; its origins are indices into `profiles`.
+    pub effective: spo_seccomp::Effective,
+}
+
+fn seccomp(profile: &SeccompProfile, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
+    // A profile without a base is written rule by rule as its author has them; its meaning is checked all the same.
+    let Effective { effective, .. } = effective(profile, library)?;
+    let spec = if profile.spec.base_profile_name.is_none() { &profile.spec } else { &effective.profile };
+    let text = spo_seccomp::runtime_spec::to_string(spec, Arch::host());
+    Ok(Compiled {
+        bytes: text.into_bytes(),
+        diagnostics: warnings(spo_seccomp::lint::lint(spec, Arch::host())),
+    })
+}
+
+/// A lint is about what the author probably did not mean; it stops nothing.
+fn warnings(lints: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let soften = |lint: Diagnostic| Diagnostic { severity: lint.severity.min(Severity::Warning), ..lint };
+    lints.into_iter().map(soften).collect()
 }
 
 fn selinux(profile: &SelinuxProfile, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
     let (name, namespace) = identity(&profile.metadata);
-    let ancestors = InNamespace { library, namespace: profile.metadata.namespace.as_ref() };
+    let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
     let rendered = spo_selinux_cil::render(name, namespace, &profile.spec, &ancestors, &selinux_options())?;
     Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics })
 }
@@ -121,7 +161,9 @@ fn apparmor(profile: &AppArmorProfile) -> Result<Compiled, Vec<Diagnostic>> {
     Ok(Compiled { bytes: text.into_bytes(), diagnostics: rendered.diagnostics })
 }
 
-struct InNamespace<'a> {
+/// The SelinuxProfiles of a library as seen from one namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct InNamespace<'a> {
     library: &'a Library,
     namespace: Option<&'a NamespaceName>,
 }

@@ -1,11 +1,16 @@
 //! Walks the tree once for the variables and once for the profiles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use spo_model::Severity;
 
 use super::{
-    FlatProfile, FlatRule, Origin, Resolver, Unit, diagnostic_at, plain,
+    FlatProfile, FlatRule, IncludeCache, Origin, Resolver, Unit,
+    cache::ReadFile,
+    diagnostic_at, plain,
     variables::{Variables, next_variable},
 };
 use crate::{
@@ -26,7 +31,13 @@ const MAX_GLOB: usize = 8192;
 /// The most flat rules of one unit.
 const MAX_RULES: usize = 400_000;
 
-pub(super) fn flatten(text: &str, parsed: Parsed, resolver: &dyn Resolver, options: ParseOptions) -> Unit {
+pub(super) fn flatten(
+    text: &str,
+    parsed: Parsed,
+    resolver: &dyn Resolver,
+    options: ParseOptions,
+    includes_read: &mut IncludeCache,
+) -> Unit {
     let mut walk = Walk {
         unit: Unit { files: vec![String::new()], abi: None, ..Unit::default() },
         text,
@@ -38,6 +49,8 @@ pub(super) fn flatten(text: &str, parsed: Parsed, resolver: &dyn Resolver, optio
         used: BTreeSet::new(),
         aliases: Vec::new(),
         stack: Vec::new(),
+        files: vec![None],
+        includes_read,
         cache: BTreeMap::new(),
         rules: 0,
         includes: 0,
@@ -66,29 +79,32 @@ struct Walk<'a> {
     aliases: Vec<Alias>,
     /// The files that are being read.
     stack: Vec<u32>,
+    /// The included files by their number.
+    files: Vec<Option<Loaded>>,
+    /// What was read before.
+    includes_read: &'a mut IncludeCache,
     /// Parsed files by kind (whole file or rules) and name.
     cache: BTreeMap<(bool, String), Loaded>,
     rules: usize,
     includes: usize,
 }
 
-/// A file that was read: its number, its tree and the starts of its lines.
+/// A file of the unit: its number and what was read.
 #[derive(Clone)]
 struct Loaded {
     file: u32,
-    policy: std::rc::Rc<Policy>,
-    lines: std::rc::Rc<Vec<u32>>,
+    read: Arc<ReadFile>,
 }
 
 impl Walk<'_> {
     fn origin(&self, range: TextRange, file: u32) -> Origin {
-        let line = if file == 0 {
-            0
-        } else {
-            self.cache
-                .values()
-                .find(|l| l.file == file)
-                .map_or(0, |l| u32::try_from(l.lines.partition_point(|s| *s <= range.start)).unwrap_or(0))
+        // The lines of the text itself are counted by whoever shows them.
+        let line = match self.files.get(file as usize) {
+            Some(Some(loaded)) => {
+                let starts = &loaded.read.lines;
+                u32::try_from(starts.partition_point(|s| *s <= range.start)).unwrap_or(0)
+            }
+            _ => 0,
         };
         Origin { file, range, line }
     }
@@ -135,7 +151,7 @@ impl Walk<'_> {
                     }
                     for loaded in self.open(&include.target, include.if_exists, false, origin) {
                         self.stack.push(loaded.file);
-                        self.preamble(&loaded.policy, loaded.file);
+                        self.preamble(&loaded.read.parsed.policy, loaded.file);
                         self.stack.pop();
                     }
                 }
@@ -159,7 +175,7 @@ impl Walk<'_> {
                     let origin = self.origin(include.range, file);
                     for loaded in self.open(&include.target, true, false, origin) {
                         self.stack.push(loaded.file);
-                        self.profiles(&loaded.policy, loaded.file);
+                        self.profiles(&loaded.read.parsed.policy, loaded.file);
                         self.stack.pop();
                     }
                 }
@@ -194,14 +210,10 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            let parsed = if body {
-                crate::parse_rules(&included.text, self.options)
-            } else {
-                crate::parse(&included.text, self.options)
-            };
+            let parsed = self.includes_read.read(body, &key.1, &included.text, self.options);
             let file = u32::try_from(self.unit.files.len()).unwrap_or(u32::MAX);
             self.unit.files.push(key.1.clone());
-            for mut diagnostic in parsed.diagnostics {
+            for mut diagnostic in parsed.parsed.diagnostics.iter().cloned() {
                 let place =
                     diagnostic.span.take().map_or(String::new(), |s| format!("{}:{}: ", s.line, s.column));
                 diagnostic.message = format!("{}:{place}{}", key.1, diagnostic.message);
@@ -209,20 +221,10 @@ impl Walk<'_> {
                     self.unit.diagnostics.push(diagnostic);
                 }
             }
-            self.unit.needs.extend(
-                parsed.needs.into_iter().map(|need| crate::parse::Need { range: origin.range, ..need }),
-            );
-            let mut lines = vec![0];
-            lines.extend(
-                included
-                    .text
-                    .bytes()
-                    .enumerate()
-                    .filter(|(_, b)| *b == b'\n')
-                    .map(|(i, _)| u32::try_from(i + 1).unwrap_or(u32::MAX)),
-            );
-            let entry =
-                Loaded { file, policy: std::rc::Rc::new(parsed.policy), lines: std::rc::Rc::new(lines) };
+            let needs = parsed.parsed.needs.iter();
+            self.unit.needs.extend(needs.map(|need| crate::parse::Need { range: origin.range, ..*need }));
+            let entry = Loaded { file, read: parsed };
+            self.files.push(Some(entry.clone()));
             self.cache.insert(key, entry.clone());
             loaded.push(entry);
         }
@@ -337,7 +339,7 @@ impl Walk<'_> {
                     }
                     for loaded in self.open(&include.target, include.if_exists, true, origin) {
                         self.stack.push(loaded.file);
-                        self.body(&loaded.policy.items, profile, loaded.file, prefix);
+                        self.body(&loaded.read.parsed.policy.items, profile, loaded.file, prefix);
                         self.stack.pop();
                     }
                 }
@@ -349,8 +351,8 @@ impl Walk<'_> {
 
     fn rule(&mut self, rule: &Rule, profile: usize, file: u32, outer: Prefix) {
         let origin = self.origin(rule.range, file);
-        let mut rule = rule.clone();
-        if let (Some(inner), Some(block)) = (rule.prefix.access, outer.access)
+        let mut prefix = rule.prefix;
+        if let (Some(inner), Some(block)) = (prefix.access, outer.access)
             && inner != block
         {
             self.report(
@@ -359,29 +361,57 @@ impl Walk<'_> {
                 origin,
             );
         }
-        rule.prefix.audit |= outer.audit;
-        rule.prefix.access = rule.prefix.access.or(outer.access);
+        prefix.audit |= outer.audit;
+        prefix.access = prefix.access.or(outer.access);
         if matches!(rule.kind, RuleKind::File(_) | RuleKind::Link(_)) {
-            rule.prefix.owner = rule.prefix.owner.or(outer.owner);
+            prefix.owner = prefix.owner.or(outer.owner);
         }
         let source = self.rules;
-        let kinds = self.expand_kind(&rule.kind, origin);
-        for kind in kinds {
-            self.rules += 1;
-            if self.rules > MAX_RULES {
-                if self.rules == MAX_RULES + 1 {
-                    self.report(
-                        "too-many-rules",
-                        format!("more than {MAX_RULES} rules after expansion"),
-                        origin,
-                    );
-                }
+        if self.is_plain(&rule.kind, origin) {
+            self.push(profile, Rule { prefix, kind: rule.kind.clone(), range: rule.range }, source, origin);
+            return;
+        }
+        for kind in self.expand_kind(&rule.kind, origin) {
+            if !self.push(profile, Rule { prefix, kind, range: rule.range }, source, origin) {
                 return;
             }
-            let flat = FlatRule { rule: Rule { kind, ..rule.clone() }, source, origin };
-            if let Some(p) = self.unit.profiles.get_mut(profile) {
-                p.rules.push(flat);
+        }
+    }
+
+    /// Adds a rule to a profile; `false` when there are too many.
+    fn push(&mut self, profile: usize, rule: Rule, source: usize, origin: Origin) -> bool {
+        self.rules += 1;
+        if self.rules > MAX_RULES {
+            if self.rules == MAX_RULES + 1 {
+                self.report("too-many-rules", format!("more than {MAX_RULES} rules after expansion"), origin);
             }
+            return false;
+        }
+        if let Some(p) = self.unit.profiles.get_mut(profile) {
+            p.rules.push(FlatRule { rule, source, origin });
+        }
+        true
+    }
+
+    /// Whether nothing in the rule expands, which is true of most; its globs are checked then.
+    fn is_plain(&mut self, kind: &RuleKind, origin: Origin) -> bool {
+        match kind {
+            RuleKind::Capability(_) | RuleKind::Rlimit(_) | RuleKind::All => true,
+            RuleKind::Network(rule) => rule.conditions.is_empty() && rule.peer.is_empty(),
+            RuleKind::File(file) => {
+                let Some(path) = &file.path else { return true };
+                let plain = |text: &str| !text.contains("@{");
+                if !self.aliases.is_empty()
+                    || !plain(&path.text)
+                    || path.text.contains("//")
+                    || !file.target.as_ref().is_none_or(|t| plain(&t.text))
+                {
+                    return false;
+                }
+                self.check_glob(&path.text, origin);
+                true
+            }
+            _ => false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! [`Policy`] → [`Unit`]: includes, variables, aliases and conditionals resolved, every rule flat.
 
+mod cache;
 mod check;
 mod flatten;
 mod resolver;
@@ -7,12 +8,13 @@ mod variables;
 
 use spo_model::{Diagnostic, FieldPath, Severity};
 
+pub use cache::IncludeCache;
 pub use resolver::{Files, Included, NoIncludes, Resolver, is_left_behind};
 pub(crate) use variables::next_variable;
 
 use crate::{
     LineIndex, ParseOptions, TextRange,
-    parse::{Need, Parsed},
+    parse::Need,
     tree::{Abi, Mode, ProfileKind, Rule, Value},
 };
 
@@ -120,13 +122,18 @@ pub struct Origin {
 /// assert_eq!(unit.diagnostics[0].code, "exec-conflict");
 /// ```
 pub fn load(text: &str, resolver: &dyn Resolver, options: ParseOptions) -> Unit {
-    let parsed = crate::parse(text, options);
-    expand(text, parsed, resolver, options)
+    load_cached(text, resolver, options, &mut IncludeCache::new())
 }
 
-/// The same from a text that is already parsed.
-pub fn expand(text: &str, parsed: Parsed, resolver: &dyn Resolver, options: ParseOptions) -> Unit {
-    let mut unit = flatten::flatten(text, parsed, resolver, options);
+/// The same for many texts that include the same files: each file is parsed once.
+pub fn load_cached(
+    text: &str,
+    resolver: &dyn Resolver,
+    options: ParseOptions,
+    cache: &mut IncludeCache,
+) -> Unit {
+    let parsed = crate::parse(text, options);
+    let mut unit = flatten::flatten(text, parsed, resolver, options, cache);
     if unit.is_ok() {
         check::check(&mut unit, text);
     }

@@ -1,6 +1,6 @@
 //! Where included files come from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::tree::IncludeTarget;
 
@@ -26,7 +26,7 @@ pub struct Included {
     /// The path that identifies it, also in messages.
     pub name: String,
     /// Its content.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// Knows no file: every include without `if exists` is an error; abi rules are taken on trust.
@@ -51,7 +51,7 @@ impl Resolver for NoIncludes {
 /// editors leave behind.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, Arc<str>>,
     search: Vec<String>,
     working: String,
 }
@@ -77,7 +77,7 @@ impl Files {
     }
 
     /// Adds a file under its absolute path, replacing one of the same path.
-    pub fn insert(&mut self, path: impl AsRef<str>, text: impl Into<String>) {
+    pub fn insert(&mut self, path: impl AsRef<str>, text: impl Into<Arc<str>>) {
         self.files.insert(normalize(path.as_ref()), text.into());
     }
 
@@ -161,8 +161,9 @@ mod tests {
         files.insert("/etc/apparmor.d/local/a~", "old");
         files.insert("/etc/apparmor.d/local/sub/c", "c");
         files.insert("/w/y", "y");
-        let names =
-            |target| files.resolve(&target).map(|l| l.into_iter().map(|i| i.text).collect::<Vec<_>>());
+        let names = |target| {
+            files.resolve(&target).map(|l| l.into_iter().map(|i| i.text.to_string()).collect::<Vec<_>>())
+        };
         assert_eq!(names(IncludeTarget::System("local".into())), Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(names(IncludeTarget::Local("../y".into())), Some(vec!["y".to_owned()]));
         assert_eq!(names(IncludeTarget::System("nothing".into())), None);

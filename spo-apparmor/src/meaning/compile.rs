@@ -10,7 +10,7 @@ use crate::{
     aare::Aare,
     dfa::{Budget, Dfa, TooComplex},
     expand::{FlatProfile, Origin},
-    tree::{Access, Exec, ExecKind, FilePerms, FileRule, Owner, Prefix, RuleKind, Safety},
+    tree::{Access, Exec, ExecKind, Fallback, FilePerms, FileRule, Owner, Prefix, RuleKind, Safety},
 };
 
 /// The file part of a profile, ready for questions.
@@ -308,19 +308,21 @@ struct Bit {
     deny: bool,
     prompt: bool,
     audit: bool,
-    /// A deny that is logged.
-    loud: bool,
+    /// A deny that is not logged; one of them is enough.
+    quiet: bool,
 }
 
 /// The decision of rules that match together, for one owner half.
 fn decide<'a>(entries: &[&'a Entry], half: usize) -> Result<Decision, (&'a Entry, &'a Entry)> {
-    let none = Bit { score: i64::MIN, allow: false, deny: false, prompt: false, audit: false, loud: false };
+    let none = Bit { score: i64::MIN, allow: false, deny: false, prompt: false, audit: false, quiet: false };
     let mut bits = [none; 7];
     let mut winner: Option<&Entry> = None;
     for entry in entries.iter().filter(|e| e.in_half(half)) {
         let mut perms = entry.perms;
-        if entry.exec.as_ref().is_some_and(|e| e.exec.kind == ExecKind::Inherit) {
-            // What runs under this profile is mapped under it, too.
+        let stays =
+            |e: &ExecOutcome| e.exec.kind == ExecKind::Inherit || e.exec.fallback == Some(Fallback::Inherit);
+        if entry.exec.as_ref().is_some_and(stays) {
+            // What may run under this profile, if only as a fallback, may be mapped under it, too.
             perms = perms | FilePerms::MMAP;
         }
         for (index, bit) in bits.iter_mut().enumerate() {
@@ -351,7 +353,7 @@ fn decide<'a>(entries: &[&'a Entry], half: usize) -> Result<Decision, (&'a Entry
                 Access::Prompt => bit.prompt = true,
             }
             bit.audit |= entry.audit && entry.access != Access::Deny;
-            bit.loud |= entry.audit && entry.access == Access::Deny;
+            bit.quiet |= !entry.audit && entry.access == Access::Deny;
             if exec_bit && entry.access != Access::Deny {
                 match winner {
                     Some(other) if other.exec != entry.exec => return Err((other, entry)),
@@ -373,7 +375,7 @@ fn decide<'a>(entries: &[&'a Entry], half: usize) -> Result<Decision, (&'a Entry
         put(bit.deny, |d| &mut d.deny);
         put(bit.prompt && !bit.deny, |d| &mut d.prompt);
         put(bit.audit && !bit.deny, |d| &mut d.audit);
-        put(bit.deny && !bit.loud, |d| &mut d.quiet);
+        put(bit.deny && bit.quiet, |d| &mut d.quiet);
     }
     if decision.allow.contains(FilePerms::EXEC) {
         decision.exec = winner.and_then(|w| w.exec.clone());

@@ -14,7 +14,7 @@ mod words;
 use spo_model::{Diagnostic, FieldPath};
 
 pub use cursor::{Token, TokenKind};
-pub(crate) use words::{NETWORK_FAMILIES, SIGNALS, SOCKET_TYPES};
+pub(crate) use words::{NETWORK_FAMILIES, SIGNALS, SOCKET_TYPES, capability_word};
 
 use crate::{
     LineIndex, TextRange,

@@ -79,6 +79,7 @@ impl Parser<'_> {
                     return Err(self.c.unexpected("a file name"));
                 }
                 self.c.take(end, TokenKind::Value);
+                self.non_empty_name(start, &rest[..end])?;
                 Ok(IncludeTarget::Local(rest[..end].to_owned()))
             }
         }
@@ -107,13 +108,14 @@ impl Parser<'_> {
 
     /// A value that must be a path: it begins with `/` or a variable.
     pub(super) fn path_value(&mut self, wanted: &str) -> Parse<Value> {
-        let at = self.c.unexpected(wanted);
+        let start = (self.c.pos, self.c.tokens.len());
         let value = self.c.value(WordRule::Id, wanted)?;
         if value.text.starts_with('/') || value.text.starts_with('@') {
-            Ok(value)
-        } else {
-            Err(at.with_help("a path begins with \"/\" or a variable"))
+            return Ok(value);
         }
+        self.c.pos = start.0;
+        self.c.tokens.truncate(start.1);
+        Err(self.c.unexpected(wanted).with_help("a path begins with \"/\" or a variable"))
     }
 
     /// Tells `@{X} = …` from a profile whose name begins with a variable.

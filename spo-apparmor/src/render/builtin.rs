@@ -26,7 +26,7 @@ impl Resolver for Builtin {
             }
             _ => return None,
         };
-        Some(vec![Included { name: path.clone(), text: text.to_owned() }])
+        Some(vec![Included { name: path.clone(), text: text.into() }])
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) struct Memory {
     had_annotations: bool,
 }
 
-/// One place: a JSON pointer, what other versions make of it, and what belongs there.
+/// One place: a JSON pointer, what other versions make of it, and what belongs there. With `from`, what belongs there
+/// is what other versions have in another place, whatever it is by now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
@@ -31,6 +32,8 @@ struct Place {
     shown: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     full: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
 }
 
 impl Memory {
@@ -63,6 +66,7 @@ impl Memory {
         let mut places = Vec::new();
         difference(shown, full, &mut String::new(), &mut places);
         places.retain(|place| place.path != "/metadata" && !place.path.starts_with("/metadata/"));
+        pair_moves(&mut places);
         if places.is_empty() {
             self.forget(version);
         } else {
@@ -75,6 +79,14 @@ impl Memory {
     pub(super) fn restore(&self, version: Version, document: &mut Value) -> bool {
         let mut changed = false;
         for place in self.versions.get(version.as_str()).into_iter().flatten() {
+            if let Some(from) = &place.from {
+                if document.pointer(&place.path).is_none()
+                    && let Some(value) = document.pointer(from).cloned()
+                {
+                    changed |= put(document, from, None) && put(document, &place.path, Some(value));
+                }
+                continue;
+            }
             changed |= document.pointer(&place.path) == place.shown.as_ref()
                 && put(document, &place.path, place.full.clone());
         }
@@ -131,7 +143,12 @@ fn difference(shown: &Value, full: &Value, path: &mut String, places: &mut Vec<P
                 match (a.get(key), b.get(key)) {
                     (Some(shown), Some(full)) => difference(shown, full, path, places),
                     (shown, full) => {
-                        places.push(Place { path: path.clone(), shown: shown.cloned(), full: full.cloned() });
+                        places.push(Place {
+                            path: path.clone(),
+                            shown: shown.cloned(),
+                            full: full.cloned(),
+                            from: None,
+                        });
                     }
                 }
                 path.truncate(length);
@@ -145,7 +162,31 @@ fn difference(shown: &Value, full: &Value, path: &mut String, places: &mut Vec<P
             }
         }
         _ if shown == full => {}
-        _ => places.push(Place { path: path.clone(), shown: Some(shown.clone()), full: Some(full.clone()) }),
+        _ => places.push(Place {
+            path: path.clone(),
+            shown: Some(shown.clone()),
+            full: Some(full.clone()),
+            from: None,
+        }),
+    }
+}
+
+/// Turns a value that is gone in one place and stands in another into a move, so that a long policy text is not in the
+/// annotation twice.
+fn pair_moves(places: &mut Vec<Place>) {
+    let gone: Vec<(String, Value)> = places
+        .iter()
+        .filter(|place| place.full.is_none())
+        .filter_map(|place| Some((place.path.clone(), place.shown.clone()?)))
+        .collect();
+    for (from, value) in gone {
+        let target = places
+            .iter_mut()
+            .find(|p| p.shown.is_none() && p.from.is_none() && p.full.as_ref() == Some(&value));
+        if let Some(target) = target {
+            (target.full, target.from) = (None, Some(from.clone()));
+            places.retain(|place| place.path != from);
+        }
     }
 }
 

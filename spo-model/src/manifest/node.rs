@@ -322,20 +322,19 @@ impl Builder<'_> {
     }
 }
 
-/// Where a place in the content of a block scalar is in the text around it. In a scalar of another style, the
+/// Where a place in the content of a literal block scalar is in the text around it. In a scalar of another style, the
 /// scalar itself is the place.
 fn within_block(block: Span, inner: Span, text: &str) -> Span {
-    let rest = text.get(block.start..).unwrap_or_default();
-    let Some(content) =
-        rest.strip_prefix('|').and_then(|_| rest.split_once('\n')).map(|(_, content)| content)
-    else {
+    // The span of a block scalar starts at its content, behind the indentation of the first line.
+    let indent = block.column.saturating_sub(1) as usize;
+    let Some(first_line) = block.start.checked_sub(indent) else { return block };
+    let header = text.get(..first_line).and_then(|before| before.lines().next_back()).unwrap_or_default();
+    let indicator =
+        header.trim_end().trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+'));
+    if !indicator.ends_with('|') {
         return block;
-    };
-    let indent = content
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .map_or(0, |line| line.len() - line.trim_start_matches(' ').len());
-    let mut start = block.start + (rest.len() - content.len());
+    }
+    let mut start = first_line;
     for _ in 1..inner.line {
         start += text.get(start..).and_then(|t| t.find('\n')).map_or(0, |end| end + 1);
     }
@@ -347,7 +346,7 @@ fn within_block(block: Span, inner: Span, text: &str) -> Span {
     Span {
         start: start + byte,
         end: if text.is_char_boundary(end) { end } else { start + byte },
-        line: block.line + inner.line,
+        line: block.line + inner.line - 1,
         column: inner.column + u32::try_from(indent).unwrap_or(0),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use spo_model::{
-    Diagnostic,
+    Diagnostic, Severity,
     manifest::{Content, Entry},
 };
 use spo_node::{Outcome, State, artefact::HostPath};
@@ -212,7 +212,7 @@ impl fmt::Display for Report {
         }
         write_table(f, &rows)?;
         for line in &self.lines {
-            for diagnostic in line.diagnostics.iter().filter(|d| !is_error(d)) {
+            for diagnostic in line.diagnostics.iter().filter(|d| d.severity == Severity::Warning) {
                 let (severity, code) = (diagnostic.severity, &diagnostic.code);
                 writeln!(f, "{severity}[{code}] {}: {}", line.manifest, brief(diagnostic))?;
             }

@@ -123,8 +123,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
             return fault(Fault::resolve(actual.id(), "an alias stands for one thing, not for a set"));
         }
         let old = self.tables.decls[a as usize].index;
-        if old != NONE && old != to {
-            return fault(Fault::resolve(alias.id(), "the alias stands for something else already"));
+        if old != NONE {
+            return fault(Fault::resolve(alias.id(), "the alias stands for something already"));
         }
         // An alias of an alias is fine, a ring is not.
         let mut end = to;
@@ -149,7 +149,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let c = self.kind(class, s.frame, Ns::Class, DeclKind::Class, "class")?;
         let d = self.decl(common, s.frame, Ns::Common)?;
         let (c, d) = (self.tables.decls[c as usize].index, self.tables.decls[d as usize].index);
-        if self.classes[c as usize].common.is_some_and(|old| old != d) {
+        if self.classes[c as usize].common.is_some() {
             return fault(Fault::resolve(class.id(), "the class has a common already"));
         }
         let mut all = self.classes[d as usize].own.clone();

@@ -202,6 +202,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         let here = Instance { node, frame };
         let Some(keyword) = view.head() else { return Ok(()) };
+        // The form check saw to what is written inside a condition; a macro's body comes there by its call.
+        let conditional = mode == Mode::Copy && self.frame(frame).condition != 0;
+        if conditional && !syntax::fits_condition(keyword, self.options.version) {
+            return fault(Fault::resolve(node, "the statement may not stand inside a booleanif"));
+        }
         match keyword {
             word::BLOCK => {
                 let name = name_of(view);

@@ -9,6 +9,7 @@ use super::{
     fault,
     frames::{DeclId, DeclKind, FrameId, FrameKind, KeyMap, NONE, Ns, ROOT},
     levels::Level,
+    names::Found,
     sets::{self, Group},
 };
 use crate::{
@@ -33,19 +34,27 @@ pub(super) struct Facts {
     /// `roletype` statements: role (or role attribute) and types.
     pub(super) role_types: Vec<(DeclId, TypeSet)>,
     pub(super) user_roles: Vec<(DeclId, DeclId)>,
-    pub(super) user_levels: KeyMap<u32, Level>,
-    pub(super) user_ranges: KeyMap<u32, (Level, Level)>,
+    pub(super) user_levels: std::collections::HashSet<DeclId>,
+    pub(super) user_ranges: std::collections::HashSet<DeclId>,
     pub(super) sensitivity_categories: Vec<(u32, BitSet)>,
     pub(super) contexts: Vec<Context>,
     /// Levels and where they are written, for the association of categories.
     pub(super) levels: Vec<(NodeId, Level)>,
     pub(super) bounds: Vec<(NodeId, u32, u32)>,
+    pub(super) role_bounds: Vec<(NodeId, DeclId, DeclId)>,
+    pub(super) user_bounds: Vec<(NodeId, DeclId, DeclId)>,
+    pub(super) defaults: HashMap<(Symbol, u16), [Option<Symbol>; 2]>,
+    pub(super) range_rules: Vec<RangeRule>,
+    pub(super) role_rules: Vec<(NodeId, DeclId, TypeSet, Vec<u16>, DeclId)>,
     pub(super) sid_contexts: KeyMap<u32, NodeId>,
     /// Contexts by what they label, to find two for one thing.
     pub(super) labels: HashMap<String, (usize, NodeId)>,
     pub(super) single: KeyMap<u32, NodeId>,
     pub(super) origins: KeyMap<u32, u32>,
 }
+
+/// A range transition: where it is written, source, target, classes, range.
+pub(super) type RangeRule = (NodeId, TypeSet, TypeSet, Vec<u16>, (Level, Level));
 
 /// A context and where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,10 +237,12 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 self.type_rule(keyword, s, &args)?;
             }
             word::RANGETRANSITION => {
-                self.type_set(arg(0), f)?;
-                self.type_set(arg(1), f)?;
-                self.class_list(arg(2), f)?;
-                self.checked_range(arg(3), f)?;
+                let (source, target) = (self.type_set(arg(0), f)?, self.target(arg(1), f)?);
+                let classes = self.class_list(arg(2), f)?;
+                let range = self.range(arg(3), f)?;
+                if self.emit {
+                    self.facts.range_rules.push((s.node, source, target, classes, range));
+                }
             }
             word::ALLOWX => self.extended_rule(RuleKind::Allow, s, arg(0), arg(1), arg(2))?,
             word::AUDITALLOWX => self.extended_rule(RuleKind::AuditAllow, s, arg(0), arg(1), arg(2))?,
@@ -263,14 +274,20 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 self.actual(arg(1), f, Ns::Role)?;
             }
             word::ROLETRANSITION => {
-                self.actual(arg(0), f, Ns::Role)?;
-                self.type_set(arg(1), f)?;
-                self.class_list(arg(2), f)?;
-                self.kind(arg(3), f, Ns::Role, DeclKind::Role, "role")?;
+                let role = self.actual(arg(0), f, Ns::Role)?;
+                let types = self.type_set(arg(1), f)?;
+                let classes = self.class_list(arg(2), f)?;
+                let result = self.kind(arg(3), f, Ns::Role, DeclKind::Role, "role")?;
+                if self.emit {
+                    self.facts.role_rules.push((s.node, role, types, classes, result));
+                }
             }
             word::ROLEBOUNDS => {
-                self.kind(arg(0), f, Ns::Role, DeclKind::Role, "role")?;
-                self.kind(arg(1), f, Ns::Role, DeclKind::Role, "role")?;
+                let parent = self.kind(arg(0), f, Ns::Role, DeclKind::Role, "role")?;
+                let child = self.kind(arg(1), f, Ns::Role, DeclKind::Role, "role")?;
+                if self.emit {
+                    self.facts.role_bounds.push((s.node, parent, child));
+                }
             }
             word::USERROLE => {
                 let user = self.actual(arg(0), f, Ns::User)?;
@@ -281,30 +298,33 @@ impl<'f, 'a> Resolver<'f, 'a> {
             }
             word::USERLEVEL => {
                 let user = self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
-                let level = self.checked_level(arg(1), f)?;
-                if self.emit && self.facts.user_levels.insert(user, level).is_some() {
-                    return fault(Fault::resolve(s.node, "the user has a level already"));
+                self.level(arg(1), f)?;
+                if self.emit {
+                    self.facts.user_levels.insert(user);
                 }
             }
             word::USERRANGE => {
                 let user = self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
-                let range = self.checked_range(arg(1), f)?;
-                if self.emit && self.facts.user_ranges.insert(user, range).is_some() {
-                    return fault(Fault::resolve(s.node, "the user has a range already"));
+                self.checked_range(arg(1), f)?;
+                if self.emit {
+                    self.facts.user_ranges.insert(user);
                 }
             }
             word::USERBOUNDS => {
-                self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
-                self.kind(arg(1), f, Ns::User, DeclKind::User, "user")?;
+                let parent = self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
+                let child = self.kind(arg(1), f, Ns::User, DeclKind::User, "user")?;
+                if self.emit {
+                    self.facts.user_bounds.push((s.node, parent, child));
+                }
             }
             word::USERPREFIX => drop(self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?),
             word::SELINUXUSER => {
                 self.kind(arg(1), f, Ns::User, DeclKind::User, "user")?;
-                self.checked_range(arg(2), f)?;
+                self.range(arg(2), f)?;
             }
             word::SELINUXUSERDEFAULT => {
                 self.kind(arg(0), f, Ns::User, DeclKind::User, "user")?;
-                self.checked_range(arg(1), f)?;
+                self.range(arg(1), f)?;
             }
             word::CONSTRAIN | word::MLSCONSTRAIN => {
                 let masks = self.class_permissions(arg(0), f)?;
@@ -335,7 +355,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 if !arg(1).is_list() {
                     return fault(Fault::new(s.node, "cil-form", "the level has no list"));
                 }
-                self.checked_level(arg(1), f)?;
+                self.level(arg(1), f)?;
             }
             word::LEVELRANGE => {
                 if !arg(1).is_list() {
@@ -375,10 +395,8 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 self.label(s, &[arg(0), arg(1)], None, Some(&context))?;
             }
             word::NODECON => {
-                for ip in [arg(0), arg(1)] {
-                    if !ip.is_list() && ip.text().parse::<std::net::IpAddr>().is_err() {
-                        self.find(ip, f, Ns::IpAddr)?;
-                    }
+                if self.address(arg(0), f)?.is_ipv4() != self.address(arg(1), f)?.is_ipv4() {
+                    return fault(Fault::resolve(s.node, "address and mask are of different families"));
                 }
                 let context = self.context(arg(2), f)?;
                 self.label(s, &[arg(0), arg(1)], None, Some(&context))?;
@@ -393,7 +411,19 @@ impl<'f, 'a> Resolver<'f, 'a> {
             }
             word::DEFAULTUSER | word::DEFAULTROLE | word::DEFAULTTYPE | word::DEFAULTRANGE => {
                 for v in names(arg(0)) {
-                    self.class_list(v, f)?;
+                    for class in self.class_list(v, f)? {
+                        let value = [args[1], args[2]].map(|a| a.and_then(View::atom));
+                        if self.emit
+                            && self
+                                .facts
+                                .defaults
+                                .insert((keyword, class), value)
+                                .is_some_and(|old| old != value)
+                        {
+                            let message = "the class has another default already";
+                            return fault(Fault::new(s.node, "cil-conflict", message));
+                        }
+                    }
                 }
             }
             word::POLICYCAP if self.emit && !is_capability(arg(0).text(), self.options.version.minor) => {
@@ -604,17 +634,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
         Ok((ioctl, masks, set))
     }
 
-    fn checked_level(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<Level> {
-        let level = self.level(view, frame)?;
-        if self.emit {
-            self.facts.levels.push((view.id(), level.clone()));
-        }
-        Ok(level)
-    }
-
     fn checked_range(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<(Level, Level)> {
         let (low, high) = self.range(view, frame)?;
-        if self.emit && view.is_list() {
+        if self.emit {
             self.facts.levels.extend([(view.id(), low.clone()), (view.id(), high.clone())]);
         }
         if self.emit && !high.dominates(&low) {
@@ -639,6 +661,26 @@ impl<'f, 'a> Resolver<'f, 'a> {
             self.facts.contexts.push(context.clone());
         }
         Ok(context)
+    }
+
+    /// The address at a node, or the one its name stands for.
+    fn address(&mut self, view: View<'f, 'a>, frame: FrameId) -> Resolved<std::net::IpAddr> {
+        let literal = if view.is_list() {
+            view.children().next().unwrap_or(view)
+        } else {
+            match self.find(view, frame, Ns::IpAddr)? {
+                Found::Decl(d) => {
+                    let node = self.tables.decls[d as usize].node;
+                    self.forest.view(node).children().nth(2).unwrap_or(view)
+                }
+                Found::Node(node, _) => self.forest.view(node).children().next().unwrap_or(view),
+                Found::Text(_) => view,
+            }
+        };
+        match literal.text().parse() {
+            Ok(address) => Ok(address),
+            Err(_) => fault(Fault::resolve(view.id(), "an address belongs here")),
+        }
     }
 
     /// Two different contexts for one thing: newer compilers refuse them.

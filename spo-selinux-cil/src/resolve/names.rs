@@ -231,6 +231,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let parameters: Vec<_> =
             definition.children().nth(2).map(|l| l.children().collect()).unwrap_or_default();
         let arguments: Vec<_> = call.children().nth(2).map(|l| l.children().collect()).unwrap_or_default();
+        if parameters.is_empty() && call.children().nth(2).is_some() {
+            return fault(Fault::resolve(call.id(), "the macro takes no arguments, not even an empty list"));
+        }
         if parameters.len() != arguments.len() {
             let message =
                 format!("the macro takes {} arguments, found {}", parameters.len(), arguments.len());

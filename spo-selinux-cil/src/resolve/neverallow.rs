@@ -89,12 +89,9 @@ impl Resolver<'_, '_> {
                     continue;
                 }
                 for t in policy.targets(rule, child).iter() {
-                    // Where the target is bounded itself, its own parent will do.
+                    // Where the target is bounded itself, it is compared by its own bound.
                     let bound = self.facts.bounds.iter().find(|b| b.2 as usize == t).map(|b| b.1 as usize);
-                    let missing = [Some(t), bound]
-                        .into_iter()
-                        .flatten()
-                        .fold(rule.permissions, |m, t| m & !policy.granted(parent, t, rule.class));
+                    let missing = rule.permissions & !policy.granted(parent, bound.unwrap_or(t), rule.class);
                     if missing != 0 {
                         let names: Vec<_> = policy.permission_names(rule.class, missing).collect();
                         let message = format!(

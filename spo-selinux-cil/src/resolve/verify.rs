@@ -1,12 +1,14 @@
 //! What a policy needs beyond names that resolve (`cil_verify.c`, `cil_post.c`, `cil_binary.c`).
 
+use std::collections::HashMap;
+
 use super::{
     Fault,
     expand::{Resolver, find_cycle},
-    frames::{DeclKind, KeyMap, NONE, Ns},
+    frames::{DeclKind, KeyMap, Ns},
 };
 use crate::{
-    policy::{BitSet, TypeSet},
+    policy::{BitSet, FALSE_BRANCH, TypeRule, TypeSet},
     syntax::{NodeId, Symbol},
 };
 
@@ -83,7 +85,7 @@ impl Resolver<'_, '_> {
                 continue;
             }
             let id = id as u32;
-            if !self.facts.user_levels.contains_key(&id) || !self.facts.user_ranges.contains_key(&id) {
+            if !self.facts.user_levels.contains(&id) || !self.facts.user_ranges.contains(&id) {
                 let name = self.forest.symbols().text(decl.name);
                 faults.push(Fault::verify(decl.node, format!("the user {name:?} has no level or no range")));
             }
@@ -136,6 +138,19 @@ impl Resolver<'_, '_> {
             let what = if r.kind == DeclKind::Role { &one_r } else { &roles[r.index as usize] };
             who.iter().for_each(|u| roles_of[u].union(what));
         }
+        self.verify_transitions(&roles, faults);
+        if self.options.neverallow {
+            let inside = |node: NodeId, ok: bool| {
+                (!ok).then(|| Fault::new(node, "cil-bounds", "the child exceeds its bound"))
+            };
+            let index = |d: u32| self.tables.decls[d as usize].index as usize;
+            for &(node, parent, child) in &self.facts.role_bounds {
+                faults.extend(inside(node, types_of[index(child)].is_subset(&types_of[index(parent)])));
+            }
+            for &(node, parent, child) in &self.facts.user_bounds {
+                faults.extend(inside(node, roles_of[index(child)].is_subset(&roles_of[index(parent)])));
+            }
+        }
         for c in &self.facts.contexts {
             let (user, role) = (&self.tables.decls[c.user as usize], &self.tables.decls[c.role as usize]);
             let message = if !roles_of[user.index as usize].contains(role.index as usize) {
@@ -143,43 +158,85 @@ impl Resolver<'_, '_> {
             } else if !types_of[role.index as usize].contains(c.type_ as usize) {
                 "the role does not have the type"
             } else {
-                match self.facts.user_ranges.get(&c.user) {
-                    Some((low, high)) if c.range.0.dominates(low) && high.dominates(&c.range.1) => continue,
-                    _ => "the range is not within the user's",
-                }
+                // The compiler does not compare the range with the user's; the kernel does when it reads the context.
+                continue;
             };
             faults.push(Fault::verify(c.node, message));
         }
     }
 
     fn verify_bounds(&self, faults: &mut Vec<Fault>) {
-        let mut edges: KeyMap<u32, Vec<u32>> = KeyMap::default();
-        let mut nodes: KeyMap<u32, NodeId> = KeyMap::default();
-        for &(node, parent, child) in &self.facts.bounds {
-            let known = edges.entry(child).or_default();
-            if known.iter().any(|p| *p != parent) {
-                faults.push(Fault::resolve(node, "the type is bounded by another type already"));
+        for bounds in [&self.facts.bounds, &self.facts.role_bounds, &self.facts.user_bounds] {
+            let mut edges: KeyMap<u32, Vec<u32>> = KeyMap::default();
+            let mut nodes: KeyMap<u32, NodeId> = KeyMap::default();
+            for &(node, parent, child) in bounds {
+                let known = edges.entry(child).or_default();
+                if !known.is_empty() {
+                    faults.push(Fault::resolve(node, "the child has a bound already"));
+                }
+                known.push(parent);
+                nodes.insert(child, node);
             }
-            known.push(parent);
-            nodes.insert(child, node);
+            if let Some(t) = find_cycle(&edges) {
+                let node = nodes.get(&t).copied().unwrap_or(NodeId(0));
+                faults.push(Fault::verify(node, "the child bounds itself"));
+            }
         }
-        if let Some(t) = find_cycle(&edges) {
-            let node = nodes.get(&t).copied().unwrap_or(NodeId(0));
-            faults.push(Fault::verify(node, "the type bounds itself"));
+    }
+
+    /// Two results for one key among role and range transitions.
+    fn verify_transitions(&self, roles: &[BitSet], faults: &mut Vec<Fault>) {
+        let mut by_role: HashMap<(usize, usize, u16), u32> = HashMap::new();
+        for (node, role, types, classes, result) in &self.facts.role_rules {
+            let decl = &self.tables.decls[*role as usize];
+            let one: BitSet = [decl.index as usize].into_iter().collect();
+            let sources = if decl.kind == DeclKind::Role { &one } else { &roles[decl.index as usize] };
+            for r in sources.iter() {
+                for t in self.policy.members(*types).iter() {
+                    for &c in classes {
+                        if by_role.insert((r, t, c), *result).is_some_and(|old| old != *result) {
+                            faults.push(Fault::new(
+                                *node,
+                                "cil-conflict",
+                                "another rule gives a different role",
+                            ));
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        let mut by_type = HashMap::new();
+        for (node, source, target, classes, range) in &self.facts.range_rules {
+            for s in self.policy.members(*source).iter() {
+                let targets = match *target {
+                    TypeSet::SELF => [s].into_iter().collect(),
+                    set => self.policy.members(set),
+                };
+                for t in targets.iter() {
+                    for &c in classes {
+                        if by_type.insert((s, t, c), range).is_some_and(|old| old != range) {
+                            faults.push(Fault::new(
+                                *node,
+                                "cil-conflict",
+                                "another rule gives a different range",
+                            ));
+                            return;
+                        }
+                    }
+                }
+            }
         }
     }
 
     /// Two results for one source, target, class and file name.
     fn verify_type_rules(&self, faults: &mut Vec<Fault>) {
-        let mut seen: KeyMap<u64, u32> = KeyMap::default();
-        let mut named: std::collections::HashMap<(u32, u32, u16, u32), (u32, u32)> =
-            std::collections::HashMap::new();
-        for rule in &self.policy.transitions {
-            // The branches of a condition exclude each other, and different conditions are told apart when
-            // the policy is loaded; the compiler compares within one list only.
-            if rule.condition != 0 {
-                continue;
-            }
+        let mut seen: KeyMap<u64, (u32, u32)> = KeyMap::default();
+        let mut named: HashMap<(u32, u32, u16, u32), u32> = HashMap::new();
+        // Unconditional rules first: a conditional one must not contradict them either.
+        let (free, bound): (Vec<&TypeRule>, Vec<&TypeRule>) =
+            self.policy.transitions.iter().partition(|r| r.condition == 0);
+        for rule in free.into_iter().chain(bound) {
             let sources = self.policy.members(rule.source);
             for s in sources.iter() {
                 let targets = match rule.target {
@@ -189,13 +246,16 @@ impl Resolver<'_, '_> {
                 for t in targets.iter() {
                     let clash = if rule.name != 0 {
                         let key = (s as u32, t as u32, rule.class, rule.name);
-                        named.insert(key, (rule.result, rule.node)).is_some_and(|old| old.0 != rule.result)
+                        named.insert(key, rule.result).is_some_and(|old| old != rule.result)
                     } else {
                         let key = (s as u64) << 40
                             | (t as u64) << 16
                             | u64::from(rule.class) << 2
                             | u64::from(rule.kind);
-                        seen.insert(key, rule.result).is_some_and(|old| old != rule.result)
+                        let old = *seen.entry(key).or_insert((rule.result, rule.condition));
+                        // The branches of one condition exclude each other.
+                        let apart = old.1 != 0 && old.1 ^ rule.condition == FALSE_BRANCH;
+                        old.0 != rule.result && !apart && !self.opposite(old.1, rule.condition)
                     };
                     if clash {
                         let message =
@@ -206,6 +266,15 @@ impl Resolver<'_, '_> {
                 }
             }
         }
-        debug_assert!(self.policy.types.len() < NONE as usize);
+    }
+
+    /// Whether two branches are those of one condition, written twice.
+    fn opposite(&self, a: u32, b: u32) -> bool {
+        if a == 0 || b == 0 || (a ^ b) & FALSE_BRANCH == 0 {
+            return false;
+        }
+        let condition =
+            |c: u32| self.policy.conditions.get((c & !FALSE_BRANCH) as usize - 1).map(|c| &c.expression);
+        condition(a) == condition(b)
     }
 }

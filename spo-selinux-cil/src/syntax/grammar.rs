@@ -89,6 +89,14 @@ pub(crate) fn is_identifier(text: &str, dots: bool) -> bool {
 enum Arg {
     /// A declared name; the words a set expression gives a meaning are not for use.
     Name,
+    /// A declared name that `self` is not for either.
+    Type,
+    /// A declared name that `range` is not for either.
+    Cat,
+    /// A declared name; the operators of conditions are not for use.
+    Bool,
+    /// A declared name that `unordered` is not for.
+    Class,
     /// A declared name of something that is in no set.
     Plain,
     /// A name that is used.
@@ -127,8 +135,10 @@ enum Arg {
     NameOrNames,
     /// A list of names, perhaps `unordered` in front.
     Order,
-    /// A constraint expression: with levels, with third subjects.
-    Constraint { mls: bool, third: bool },
+    /// A list of names in order.
+    Ordered,
+    /// A constraint expression, with third subjects or without.
+    Constraint { third: bool },
     /// A list of arguments for a macro.
     Arguments,
 }
@@ -169,8 +179,8 @@ static FORMS: &[Form] = {
         form(word::BLOCKINHERIT, &[Ref]),
         form(word::CALL, &[Ref]),
         form(word::CALL, &[Ref, Arguments]),
-        form(word::BOOLEAN, &[Plain, BOOLS]),
-        form(word::TUNABLE, &[Plain, BOOLS]),
+        form(word::BOOLEAN, &[Bool, BOOLS]),
+        form(word::TUNABLE, &[Bool, BOOLS]),
         form(word::ALLOW, &[Ref, Ref, ClassPerms]),
         form(word::AUDITALLOW, &[Ref, Ref, ClassPerms]),
         form(word::DONTAUDIT, &[Ref, Ref, ClassPerms]),
@@ -185,9 +195,9 @@ static FORMS: &[Form] = {
         form(word::TYPECHANGE, &[Ref, Ref, Ref, Ref]),
         form(word::TYPEMEMBER, &[Ref, Ref, Ref, Ref]),
         form(word::RANGETRANSITION, &[Ref, Ref, Ref, Range]),
-        form(word::TYPE, &[Name]),
-        form(word::TYPEATTRIBUTE, &[Name]),
-        form(word::TYPEALIAS, &[Name]),
+        form(word::TYPE, &[Type]),
+        form(word::TYPEATTRIBUTE, &[Type]),
+        form(word::TYPEALIAS, &[Type]),
         form(word::TYPEALIASACTUAL, &[Ref, Ref]),
         form(word::TYPEATTRIBUTESET, &[Ref, Set]),
         form(word::EXPANDTYPEATTRIBUTE, &[NameOrNames, BOOLS]),
@@ -212,27 +222,27 @@ static FORMS: &[Form] = {
         form(word::SELINUXUSER, &[Text, Ref, Range]),
         form(word::SELINUXUSERDEFAULT, &[Ref, Range]),
         form(word::COMMON, &[Plain, Perms]),
-        form(word::CLASS, &[Plain, Perms]),
+        form(word::CLASS, &[Class, Perms]),
         form(word::CLASSCOMMON, &[Ref, Ref]),
         form(word::CLASSORDER, &[Order]),
         form(word::CLASSPERMISSION, &[Plain]),
         form(word::CLASSPERMISSIONSET, &[Ref, ClassPerms]),
         form(word::CLASSMAP, &[Plain, Perms]),
         form(word::CLASSMAPPING, &[Ref, Ref, ClassPerms]),
-        form(word::PERMISSIONX, &[Plain, PermX]),
-        form(word::CONSTRAIN, &[ClassPerms, Constraint { mls: false, third: false }]),
-        form(word::MLSCONSTRAIN, &[ClassPerms, Constraint { mls: true, third: false }]),
-        form(word::VALIDATETRANS, &[Ref, Constraint { mls: false, third: true }]),
-        form(word::MLSVALIDATETRANS, &[Ref, Constraint { mls: true, third: true }]),
+        form(word::PERMISSIONX, &[Cat, PermX]),
+        form(word::CONSTRAIN, &[ClassPerms, Constraint { third: false }]),
+        form(word::MLSCONSTRAIN, &[ClassPerms, Constraint { third: false }]),
+        form(word::VALIDATETRANS, &[Ref, Constraint { third: true }]),
+        form(word::MLSVALIDATETRANS, &[Ref, Constraint { third: true }]),
         form(word::SENSITIVITY, &[Plain]),
         form(word::SENSITIVITYALIAS, &[Plain]),
         form(word::SENSITIVITYALIASACTUAL, &[Ref, Ref]),
-        form(word::SENSITIVITYORDER, &[Order]),
-        form(word::CATEGORY, &[Name]),
-        form(word::CATEGORYALIAS, &[Name]),
+        form(word::SENSITIVITYORDER, &[Ordered]),
+        form(word::CATEGORY, &[Cat]),
+        form(word::CATEGORYALIAS, &[Cat]),
         form(word::CATEGORYALIASACTUAL, &[Ref, Ref]),
-        form(word::CATEGORYORDER, &[Order]),
-        form(word::CATEGORYSET, &[Name, CatList]),
+        form(word::CATEGORYORDER, &[Ordered]),
+        form(word::CATEGORYSET, &[Cat, CatList]),
         form(word::SENSITIVITYCATEGORY, &[Ref, Cats]),
         form(word::LEVEL, &[Plain, Level]),
         form(word::LEVELRANGE, &[Plain, Range]),
@@ -242,7 +252,7 @@ static FORMS: &[Form] = {
         form(word::GENFSCON, &[Ref, Text, FILE_TYPES, Context]),
         form(word::FSUSE, &[One(&[word::XATTR, word::TASK, word::TRANS]), Text, Context]),
         form(word::SID, &[Plain]),
-        form(word::SIDORDER, &[Order]),
+        form(word::SIDORDER, &[Ordered]),
         form(word::SIDCONTEXT, &[Ref, Context]),
         form(
             word::PORTCON,
@@ -305,12 +315,17 @@ impl Place {
         if self.block && matches!(keyword, SENSITIVITY | CATEGORY) {
             return Some("a block");
         }
-        let conditional = matches!(
-            keyword,
-            ALLOW | AUDITALLOW | DONTAUDIT | TYPETRANSITION | TYPECHANGE | TYPEMEMBER | CALL | TUNABLEIF
-        ) || version.minor >= 8 && matches!(keyword, ALLOWX | AUDITALLOWX | DONTAUDITX);
-        (self.boolean && !conditional).then_some("a booleanif")
+        (self.boolean && !fits_condition(keyword, version)).then_some("a booleanif")
     }
+}
+
+/// Whether a statement may stand inside a `booleanif`.
+pub(crate) fn fits_condition(keyword: Symbol, version: Version) -> bool {
+    use word::*;
+    matches!(
+        keyword,
+        ALLOW | AUDITALLOW | DONTAUDIT | TYPETRANSITION | TYPECHANGE | TYPEMEMBER | CALL | TUNABLEIF
+    ) || version.minor >= 8 && matches!(keyword, ALLOWX | AUDITALLOWX | DONTAUDITX)
 }
 
 const MAX_FOUND: usize = 100;
@@ -374,7 +389,8 @@ impl Checker {
                 let Some((after, _, body)) = in_parts(view) else {
                     return Err(Fault(view, "`in` wants the name of a block".to_owned()));
                 };
-                if view.children().nth(body).is_none() {
+                // The compiler counts parts, and takes `in before x` for complete.
+                if view.children().nth(2).is_none() {
                     return Err(Fault(view, "`in` wants at least one statement".to_owned()));
                 }
                 self.body(view, body, Place { in_: true, in_after: after, ..place });
@@ -484,11 +500,11 @@ impl Checker {
     fn check<'f, 'a>(&self, view: View<'f, 'a>, arg: Arg) -> Checked<'f, 'a> {
         let fail = |what: &str| Err(Fault(view, what.to_owned()));
         match arg {
-            Arg::Name | Arg::Plain => {
+            Arg::Name | Arg::Type | Arg::Cat | Arg::Bool | Arg::Class | Arg::Plain => {
                 if view.is_list() || !is_identifier(view.text(), self.dots) {
                     return Err(Fault(view, format!("{:?} is no name", brief(view.text()))));
                 }
-                if matches!(arg, Arg::Name) && view.atom().is_some_and(|s| self.is_reserved(s)) {
+                if view.atom().is_some_and(|s| self.is_reserved(s, arg)) {
                     return Err(Fault(view, format!("{:?} is a word of the language", view.text())));
                 }
                 Ok(())
@@ -531,16 +547,11 @@ impl Checker {
                         _ => return fail("an address in parentheses belongs here"),
                     }
                 } else {
-                    if !view.text().contains([':', '.']) || is_identifier(view.text(), true) {
-                        return Ok(());
-                    }
-                    view
+                    return Ok(());
                 };
                 address(text)
             }
-            Arg::Address => {
-                address(if view.is_list() { view.children().next().unwrap_or(view) } else { view })
-            }
+            Arg::Address => address(view),
             Arg::Numbers(max) => numbers(view, max),
             Arg::Perms => {
                 names(view, 0)?;
@@ -548,8 +559,11 @@ impl Checker {
             }
             Arg::NameOrNames if view.is_list() => names(view, 1),
             Arg::NameOrNames => Ok(()),
-            Arg::Order => {
+            Arg::Order | Arg::Ordered => {
                 names(view, 1)?;
+                if matches!(arg, Arg::Ordered) && view.head() == Some(word::UNORDERED) {
+                    return fail("only classes can be unordered");
+                }
                 let mut rest = view.children();
                 if rest.clone().next().and_then(View::atom) == Some(word::UNORDERED) {
                     rest.next();
@@ -559,7 +573,7 @@ impl Checker {
                     None => Ok(()),
                 }
             }
-            Arg::Constraint { mls, third } => constraint(view, mls, third),
+            Arg::Constraint { third } => constraint(view, third),
             Arg::Arguments => {
                 if view.is_list() {
                     Ok(())
@@ -570,9 +584,19 @@ impl Checker {
         }
     }
 
-    fn is_reserved(&self, symbol: Symbol) -> bool {
-        matches!(symbol, word::ALL_OF | word::AND | word::OR | word::XOR | word::NOT | word::SELF)
-            || self.version.minor >= 6 && matches!(symbol, word::NOTSELF | word::OTHER)
+    fn is_reserved(&self, symbol: Symbol, arg: Arg) -> bool {
+        let set = matches!(symbol, word::ALL_OF | word::AND | word::OR | word::XOR | word::NOT);
+        match arg {
+            Arg::Type => {
+                let other = self.version.minor >= 6 && matches!(symbol, word::NOTSELF | word::OTHER);
+                set || symbol == word::SELF || other
+            }
+            Arg::Cat => set || symbol == word::RANGE,
+            Arg::Bool => set && symbol != word::ALL_OF || matches!(symbol, word::EQ | word::NEQ),
+            Arg::Class => symbol == word::UNORDERED,
+            Arg::Name => set,
+            _ => false,
+        }
     }
 
     fn extended<'f, 'a>(&self, view: View<'f, 'a>) -> Checked<'f, 'a> {
@@ -815,7 +839,7 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     if digits.starts_with(['+', '-']) { None } else { u64::from_str_radix(digits, radix).ok() }
 }
 
-fn constraint<'f, 'a>(view: View<'f, 'a>, mls: bool, third: bool) -> Checked<'f, 'a> {
+fn constraint<'f, 'a>(view: View<'f, 'a>, third: bool) -> Checked<'f, 'a> {
     let mut todo = vec![view];
     while let Some(view) = todo.pop() {
         let parts: Vec<_> = view.children().take(4).collect();
@@ -823,7 +847,7 @@ fn constraint<'f, 'a>(view: View<'f, 'a>, mls: bool, third: bool) -> Checked<'f,
             (Some(word::AND | word::OR), [_, a, b]) => todo.extend([*b, *a]),
             (Some(word::NOT), [_, a]) => todo.push(*a),
             (Some(op @ (word::EQ | word::NEQ | word::DOM | word::DOMBY | word::INCOMP)), [_, l, r]) => {
-                comparison(view, op, *l, *r, mls, third)?;
+                comparison(view, op, *l, *r, third)?;
             }
             _ => return Err(Fault(view, "this is no constraint expression".to_owned())),
         }
@@ -836,7 +860,6 @@ fn comparison<'f, 'a>(
     op: Symbol,
     left: View<'f, 'a>,
     right: View<'f, 'a>,
-    mls: bool,
     third: bool,
 ) -> Checked<'f, 'a> {
     use word::*;
@@ -851,14 +874,9 @@ fn comparison<'f, 'a>(
     if !(level || role || matches!(l, T1 | T2 | T3 | U1 | U2 | U3)) {
         return bad("the left side is one of t1 t2 r1 r2 u1 u2 l1 l2 h1 h2");
     }
-    if level && !mls {
-        return bad("levels are only compared in MLS statements");
-    }
-    if !equality && !level && !role {
-        return bad("`dom`, `domby` and `incomp` compare roles or levels");
-    }
     let special =
         right.atom().filter(|r| matches!(*r, T1 | T2 | T3 | R1 | R2 | R3 | U1 | U2 | U3 | L1 | L2 | H1 | H2));
+    let by_name = matches!(l, T1 | T2 | T3 | U1 | U2 | U3);
     match special {
         Some(r) => {
             let fits = match r {
@@ -868,12 +886,17 @@ fn comparison<'f, 'a>(
                 L2 => matches!(l, L1 | H1),
                 H2 => matches!(l, L1 | L2 | H1),
                 H1 => l == L1,
+                // Undocumented, but the compiler takes it.
+                L1 => matches!(l, L2 | H1),
                 _ => false,
             };
+            if fits && !equality && by_name {
+                return bad("types and users are compared with `eq` and `neq` only");
+            }
             if fits { Ok(()) } else { bad("these two sides cannot be compared") }
         }
         None if level => bad("levels are compared with levels only"),
-        None if !equality => bad("names are compared with `eq` and `neq` only"),
+        None if right.is_list() && !equality => bad("lists are compared with `eq` and `neq` only"),
         None if right.is_list() => names(right, 1),
         None => Ok(()),
     }

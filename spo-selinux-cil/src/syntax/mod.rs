@@ -14,7 +14,7 @@ mod print;
 mod symbol;
 mod tree;
 
-pub(crate) use grammar::{ParameterKind, in_parts, number, parameter_kind};
+pub(crate) use grammar::{ParameterKind, fits_condition, in_parts, number, parameter_kind};
 pub use grammar::{Version, check};
 pub use item::Item;
 pub use print::{format, format_node, print};

@@ -1,0 +1,151 @@
+//! Reading and judging AppArmor policy, beside `apparmor_parser` on the same files in the same run.
+//!
+//! The conformance suite is looked up like in the tests (`SPO_CORPUS`, default `../shared/corpus`), the policy
+//! of the host in `/etc/apparmor.d`; what is absent is left out with a line that says so.
+
+use std::{
+    fs,
+    hint::black_box,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use spo_apparmor::{
+    Files, IncludeCache, NoIncludes, ParseOptions, load, load_cached,
+    meaning::{Compiled, Subject},
+    parse, parse_rules,
+};
+
+fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() { walk(&path, out) } else { out.push(path) }
+    }
+}
+
+/// The files below a directory that are text, as a resolver and as a list.
+fn corpus(dir: &Path, mount: &str, mut files: Files) -> (Files, Vec<(PathBuf, String)>) {
+    let mut paths = Vec::new();
+    walk(dir, &mut paths);
+    let mut list = Vec::new();
+    for path in paths {
+        if let (Ok(text), Ok(name)) = (fs::read_to_string(&path), path.strip_prefix(dir)) {
+            files.insert(format!("{mount}/{}", name.display()), text.clone());
+            list.push((path, text));
+        }
+    }
+    (files, list)
+}
+
+fn real_parser(paths: &[&Path], directory: &Path) {
+    for path in paths {
+        let status = Command::new("apparmor_parser")
+            .args(["-Q", "-K", "-N", "-I"])
+            .arg(directory)
+            .arg(path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let _ = black_box(status);
+    }
+}
+
+fn suites(c: &mut Criterion) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let base = std::env::var_os("SPO_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
+    let suite = if base.is_absolute() { base } else { root.join(base) }.join("apparmor/simple_tests");
+    let host = PathBuf::from("/etc/apparmor.d");
+    let real = Command::new("apparmor_parser").arg("--version").output().is_ok();
+    if !real {
+        println!("SKIPPED: apparmor_parser is not installed, only our times are measured");
+    }
+    let in_suite = Files::new().with_search(["/tst/simple_tests"]).with_working_directory("/tst");
+    for (name, dir, mount, files) in [
+        ("simple_tests", suite, "/tst/simple_tests", in_suite),
+        ("etc_apparmor.d", host, "/etc/apparmor.d", Files::new()),
+    ] {
+        let (files, list) = corpus(&dir, mount, files);
+        let profiles: Vec<_> = list
+            .iter()
+            .filter(|(path, _)| path.extension().is_some_and(|e| e == "sd") || path.parent() == Some(&dir))
+            .collect();
+        if profiles.is_empty() {
+            println!("SKIPPED: nothing in {}", dir.display());
+            continue;
+        }
+        let mut group = c.benchmark_group(name);
+        group.sample_size(10);
+        let bytes: usize = profiles.iter().map(|(_, text)| text.len()).sum();
+        group.throughput(Throughput::Bytes(bytes as u64));
+        println!("{name}: {} files, {bytes} bytes", profiles.len());
+        group.bench_function("parse and check", |b| {
+            b.iter(|| {
+                for (_, text) in &profiles {
+                    black_box(load(text, &files, ParseOptions::default()));
+                }
+            });
+        });
+        group.bench_function("parse and check, each include once", |b| {
+            b.iter(|| {
+                let mut cache = IncludeCache::new();
+                for (_, text) in &profiles {
+                    black_box(load_cached(text, &files, ParseOptions::default(), &mut cache));
+                }
+            });
+        });
+        if real {
+            let paths: Vec<&Path> = profiles.iter().map(|(path, _)| path.as_path()).collect();
+            group.bench_function("apparmor_parser -Q -K -N", |b| b.iter(|| real_parser(&paths, &dir)));
+        }
+        group.finish();
+        let mut group = c.benchmark_group(format!("{name}/syntax"));
+        let all: usize = list.iter().map(|(_, text)| text.len()).sum();
+        group.throughput(Throughput::Bytes(all as u64));
+        group.bench_function("parse every file", |b| {
+            b.iter(|| {
+                for (path, text) in &list {
+                    let rules = path.components().any(|c| c.as_os_str() == "abstractions");
+                    let read = if rules { parse_rules } else { parse };
+                    black_box(read(text, ParseOptions::default()));
+                }
+            });
+        });
+        group.finish();
+    }
+}
+
+/// A large generated profile: throughput without the cost of opening many small texts.
+fn large(c: &mut Criterion) {
+    let mut text = "profile p {\n".to_owned();
+    for i in 0..20_000 {
+        text.push_str(&format!(
+            "  /usr/share/application-{i}/data/** r,\n  owner @{{HOME}}/.config/app{i}/{{a,b}}* rwk,\n"
+        ));
+        text.push_str(
+            "  capability net_bind_service,\n  # a comment as people write them\n  network inet stream,\n",
+        );
+    }
+    text.push_str("}\n");
+    let mut group = c.benchmark_group("large");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("parse", |b| b.iter(|| black_box(parse(&text, ParseOptions::default()))));
+    group.finish();
+}
+
+fn queries(c: &mut Criterion) {
+    let text = "profile p {\n  /etc/** r,\n  deny /etc/shadow rw,\n  owner /home/*/** rw,\n  /usr/{,local/}bin/* ix,\n  /var/log/{nginx,app}/*.log w,\n}\n";
+    let unit = load(text, &NoIncludes, ParseOptions::default());
+    let compiled = Compiled::new(&unit.profiles[0], Default::default()).expect("the profile compiles");
+    c.bench_function("query/decide", |b| {
+        b.iter(|| black_box(compiled.decide(black_box(b"/home/alice/projects/src/main.rs"), Subject::Owner)));
+    });
+    c.bench_function("compile/five rules", |b| {
+        b.iter(|| black_box(Compiled::new(&unit.profiles[0], Default::default())));
+    });
+}
+
+criterion_group!(benches, large, queries, suites);
+criterion_main!(benches);
