@@ -72,7 +72,7 @@ mod tests {
         };
         let profile = docker(DIALECT, &host).unwrap();
         assert_eq!(profile.architectures, Some(vec![Arch::X86_64, Arch::X86]));
-        assert_eq!(profile.default_errno_ret.map(|errno| errno.get()), Some(38));
+        assert_eq!(profile.default_errno_ret.map(spo_model::seccomp::Errno::get), Some(38));
         let twice = DIALECT.replace("\"archMap\"", "\"architectures\":[\"SCMP_ARCH_X86_64\"],\"archMap\"");
         assert!(matches!(docker(&twice, &host), Err(ImportError::ArchitecturesTwice)));
         assert!(docker(&DIALECT.replace("4.8", "new"), &host).is_err(), "a release nobody can compare with");
