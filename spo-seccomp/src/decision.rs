@@ -23,6 +23,8 @@ pub(crate) struct Store {
     leaves: Vec<Verdict>,
     unique: HashMap<Node, Id, BuildHasherDefault<Mix>>,
     full: bool,
+    /// Steps of all operations so far; bounds the time that untrusted conditions can take.
+    steps: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct Node {
 }
 
 /// The part of an argument a comparison looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Width {
     /// All 64 bits.
     Full,
@@ -54,6 +56,8 @@ pub(crate) struct Comparison {
 const LEAF: u32 = 0x8000_0000;
 /// More nodes than any sensible profile needs by orders of magnitude; beyond, the store is full for good.
 const MAX_NODES: usize = 1 << 20;
+/// A few seconds of work in the worst case; a thousand times what large profiles take.
+const MAX_STEPS: u32 = 1 << 23;
 
 impl Id {
     pub(crate) fn is_leaf(self) -> bool {
@@ -172,8 +176,7 @@ impl Store {
         if let (Some(x), Some(y)) = (self.verdict(a), self.verdict(b)) {
             return self.leaf(f(x, y));
         }
-        if self.full || memo.len() >= MAX_NODES {
-            self.full = true;
+        if !self.step() {
             return a;
         }
         if let Some(id) = memo.get(&(a, b)) {
@@ -189,6 +192,13 @@ impl Store {
         id
     }
 
+    /// Counts a step; false when there have been too many, after which results mean nothing.
+    fn step(&mut self) -> bool {
+        self.steps = self.steps.saturating_add(1);
+        self.full |= self.steps > MAX_STEPS;
+        !self.full
+    }
+
     /// `condition ? yes : no`; the condition's leaves are `KILL_PROCESS` for false and anything else for true.
     pub(crate) fn choose(&mut self, condition: Id, yes: Id, no: Id) -> Id {
         let mut memo = HashMap::default();
@@ -202,8 +212,7 @@ impl Store {
         if let Some(verdict) = self.verdict(c) {
             return if verdict == Verdict::KILL_PROCESS { no } else { yes };
         }
-        if self.full || memo.len() >= MAX_NODES {
-            self.full = true;
+        if !self.step() {
             return no;
         }
         if let Some(id) = memo.get(&(c, yes, no)) {

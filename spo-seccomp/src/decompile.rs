@@ -57,6 +57,9 @@ impl Policy {
             }
         }
         let bad_arch = other_architectures(&mut reading, program, arches)?;
+        if reading.store.is_full() {
+            return Err(Mismatch::TooLarge.into());
+        }
         let mut policy = Self::uniform(Verdict::KILL_THREAD, []).with_bad_arch(bad_arch);
         policy.store = reading.store;
         policy.arches = lines.into_iter().collect();

@@ -24,6 +24,9 @@ pub struct Diff {
     pub relation: Relation,
     /// Calls that changed, by architecture and number; each direction of change once per call.
     pub changes: Vec<Change>,
+    /// False when the conditions on arguments were too large to compare; the relation is `Incomparable` then, and the
+    /// changes say nothing.
+    pub complete: bool,
 }
 
 /// How the second filter relates to the first.
@@ -59,6 +62,8 @@ pub struct Change {
 }
 
 /// Compares two policies on all architectures that either covers.
+///
+/// Should the decisions over arguments be too large to compare, the result says so: [`Diff::complete`].
 pub fn diff(before: &Policy, after: &Policy) -> Diff {
     let arches: BTreeSet<Arch> = before.architectures().chain(after.architectures()).collect();
     let arches: Vec<Arch> = arches.into_iter().collect();
@@ -72,7 +77,8 @@ pub fn diff(before: &Policy, after: &Policy) -> Diff {
     }
     let bad = [before.bad_arch(), after.bad_arch()].map(|verdict| vec![(0, store.leaf(verdict))]);
     compare(&mut store, &[], &bad[0], &bad[1], &mut changes);
-    Diff::new(changes)
+    let found = Diff::new(changes);
+    if store.is_full() { Diff { relation: Relation::Incomparable, complete: false, ..found } } else { found }
 }
 
 /// Compares two programs for some architectures, and for all others together.
@@ -101,7 +107,7 @@ pub fn diff_programs(before: &[Insn], after: &[Insn], arches: &[Arch]) -> Result
         }
         compare(&mut store, token, &lines[0], &lines[1], &mut changes);
     }
-    Ok(Diff::new(changes))
+    if store.is_full() { Err(Mismatch::TooLarge) } else { Ok(Diff::new(changes)) }
 }
 
 impl Diff {
@@ -120,7 +126,7 @@ impl Diff {
             (false, true, false) => Relation::Stricter,
             _ => Relation::Incomparable,
         };
-        Self { relation, changes }
+        Self { relation, changes, complete: true }
     }
 
     /// The changes that permit more.

@@ -33,6 +33,9 @@ pub enum Mismatch {
         /// Syscall number.
         number: u32,
     },
+    /// The decisions over arguments became too large to compare.
+    #[error("the argument conditions are too large to compare")]
+    TooLarge,
     /// The program uses an instruction in a way this check does not follow.
     #[error("instruction {at} is beyond this check")]
     Unclear {
@@ -51,6 +54,18 @@ pub(crate) fn validate(
     bpf::verify(program)?;
     let endian = arches.first().map_or(Endian::Little, |arch| arch.endian());
     let mut reading = Reading::new(program, endian, policy.store.clone());
+    let compared = compare(policy, arches, enosys, &mut reading);
+    // A full store answers anything, so neither outcome would mean something.
+    if reading.store.is_full() { Err(Mismatch::TooLarge) } else { compared }
+}
+
+fn compare(
+    policy: &Policy,
+    arches: &[Arch],
+    enosys: bool,
+    reading: &mut Reading<'_>,
+) -> Result<(), Mismatch> {
+    let program = reading.program;
     let tokens = tokens(arches);
     for token in &tokens {
         let audit = token[0].audit_token();

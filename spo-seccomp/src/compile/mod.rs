@@ -132,7 +132,7 @@ pub enum CompileError {
     TooComplex,
     /// The program does not do what the policy says. This is a defect of the compiler; the program is withheld.
     #[error("internal error, the program is withheld: {0}")]
-    Internal(#[from] Mismatch),
+    Internal(#[source] Mismatch),
 }
 
 /// Compiles a policy for some of its architectures, an empty list standing for all of them.
@@ -156,7 +156,12 @@ pub fn compile(policy: &Policy, arches: &[Arch], options: &CompileOptions) -> Re
     if insns.len() > bpf::MAX_INSNS {
         return Err(too_long(policy, &arches, &insns, &costs));
     }
-    validate::validate(policy, &arches, options.enosys_ceiling, &insns)?;
+    validate::validate(policy, &arches, options.enosys_ceiling, &insns).map_err(
+        |mismatch| match mismatch {
+            Mismatch::TooLarge => CompileError::TooComplex,
+            other => CompileError::Internal(other),
+        },
+    )?;
     Ok(Program { insns, arches, endian })
 }
 

@@ -308,12 +308,18 @@ impl Linter<'_> {
         let default = Verdict::of(self.profile.default_action, self.profile.default_errno_ret);
         let verdict = |rule: &SyscallRule| Verdict::of(rule.action, rule.errno_ret);
         let rules = self.profile.rules();
+        let mut winners = std::collections::BTreeMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            if verdict(rule) != default && rule.conditions().is_empty() {
+                for name in &rule.names {
+                    winners.entry(name).or_insert((index, rule));
+                }
+            }
+        }
         let mut found = Vec::new();
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| verdict(rule) != default) {
             for (i, name) in rule.names.iter().enumerate() {
-                let winner = rules.iter().enumerate().find(|(_, other)| {
-                    verdict(other) != default && other.conditions().is_empty() && other.names.contains(name)
-                });
+                let winner = winners.get(name).copied();
                 let Some((winner, other)) = winner.filter(|(winner, _)| *winner != index) else { continue };
                 if other == rule && winner > index {
                     continue;
@@ -332,8 +338,9 @@ impl Linter<'_> {
         for (arch, own) in &policy.arches {
             for call in &own.calls {
                 let rules = policy.rules_of(*arch, call.number);
-                for (i, a) in rules.iter().enumerate() {
-                    for b in rules.iter().skip(i + 1).take(64) {
+                // Enough to find a mistake; a bound on the time a hostile profile takes.
+                for (i, a) in rules.iter().take(64).enumerate() {
+                    for b in rules.iter().take(64).skip(i + 1) {
                         if a.verdict != b.verdict && a.origin != b.origin && policy.both_match(a, b) {
                             let name = Syscall::by_number(*arch, call.number).map_or("", Syscall::name);
                             let (first, second) =

@@ -1,6 +1,9 @@
 //! From a profile to the policy it means.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+};
 
 use spo_model::seccomp::{Arch, ArgFilter, Op, SeccompProfileSpec, SyscallRule};
 
@@ -13,6 +16,9 @@ use crate::{
     decision::{Comparison, Id, Store, Width},
     syscalls::{Param, Syscall},
 };
+
+/// A rule's conditions, `None` for an unconditional one.
+type Conditions = Option<Arc<[(Comparison, Width)]>>;
 
 /// One conjunction of one rule, for one number.
 struct Entry {
@@ -268,25 +274,26 @@ pub(super) fn libseccomp_rules(
     if let Some(always) = rules.iter().find(|rule| rule.conditions.is_none()) {
         return Ok(vec![always.clone()]);
     }
-    let mut kept: BTreeMap<usize, Applied> = BTreeMap::new();
-    for (index, rule) in rules.into_iter().enumerate() {
-        match kept.values().find(|other| other.conditions == rule.conditions) {
-            Some(other) if other.verdict == rule.verdict => {}
-            Some(other) => {
+    let mut seen: HashMap<Conditions, (Verdict, usize)> = HashMap::new();
+    let mut kept: Vec<Applied> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        match seen.entry(rule.conditions.clone()) {
+            hash_map::Entry::Occupied(other) if other.get().0 == rule.verdict => {}
+            hash_map::Entry::Occupied(other) => {
                 return Err(PolicyError::Contradiction {
                     syscall: Syscall::by_number(arch, number)
                         .map_or_else(|| number.to_string(), |c| c.name().to_owned()),
                     arch,
-                    first: other.origin.rule,
+                    first: other.get().1,
                     second: rule.origin.rule,
                 });
             }
-            None => {
-                kept.insert(index, rule);
+            hash_map::Entry::Vacant(free) => {
+                free.insert((rule.verdict, rule.origin.rule));
+                kept.push(rule);
             }
         }
     }
-    let mut kept: Vec<Applied> = kept.into_values().collect();
     let conditions = |rule: &Applied| rule.conditions.clone().unwrap_or_else(|| Arc::from([]));
     kept.sort_by(|a, b| canonical_order::compare(&conditions(a), &conditions(b)));
     Ok(kept)

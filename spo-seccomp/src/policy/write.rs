@@ -230,7 +230,7 @@ impl Policy {
                 return Ok(Some(unclear(*arch, u32::MAX)));
             }
         }
-        Ok(None)
+        if store.is_full() { Err(NotExpressible::TooComplex) } else { Ok(None) }
     }
 }
 

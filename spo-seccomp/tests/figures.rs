@@ -1,0 +1,114 @@
+//! The size and speed of programs, in instructions, against the figures the project promises; and the peers' figures
+//! printed beside them (`cargo run --example figures` prints ours alone).
+
+use spo_model::seccomp::{Arch, SeccompProfileSpec};
+use spo_seccomp::{
+    CompileOptions, Data, Endian, Options, Policy, Weights,
+    bpf::Insn,
+    compile,
+    import::{self, DOCKER_CAPABILITIES, Host},
+    simulate,
+    syscalls::{KernelVersion, Syscall},
+};
+
+fn docker() -> Option<SeccompProfileSpec> {
+    let corpus = std::env::var_os("SPO_CORPUS").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
+        Into::into,
+    );
+    let path = corpus.join("seccomp/moby-default.json");
+    let Ok(json) = std::fs::read_to_string(&path) else {
+        println!("SKIPPED: corpus: {} is not there", path.display());
+        return None;
+    };
+    let kernel = KernelVersion { major: 6, minor: 18, patch: 0 };
+    let host = Host { arch: Arch::X86_64, capabilities: &DOCKER_CAPABILITIES, kernel };
+    Some(import::docker(&json, &host).expect("docker's default is read"))
+}
+
+struct Figures {
+    length: usize,
+    mean: f64,
+    worst: u32,
+    mix: f64,
+    cached: usize,
+}
+
+fn figures(program: &[Insn]) -> Figures {
+    let run = |number| {
+        let data = Data::new(Arch::X86_64, number, [0; 6]);
+        simulate(program, &data, Endian::Little).expect("a loadable program")
+    };
+    let outcomes: Vec<_> = Syscall::of(Arch::X86_64).map(|(_, number)| run(number)).collect();
+    let total: u32 = outcomes.iter().map(|o| o.instructions).sum();
+    let (mut weighted, mut weight) = (0.0, 0.0);
+    for (name, count) in MIX {
+        let number = Syscall::by_name(name).and_then(|call| call.number(Arch::X86_64)).expect("a call");
+        weighted += f64::from(count) * f64::from(run(number).instructions);
+        weight += f64::from(count);
+    }
+    Figures {
+        length: program.len(),
+        mean: f64::from(total) / outcomes.len() as f64,
+        worst: outcomes.iter().map(|o| o.instructions).max().unwrap_or_default(),
+        mix: weighted / weight,
+        cached: outcomes.iter().filter(|o| o.cached).count(),
+    }
+}
+
+#[test]
+fn dockers_default_is_as_small_and_fast_as_promised() {
+    let Some(profile) = docker() else { return };
+    let policy = Policy::from_profile(&profile, &Options::new(Arch::X86_64)).unwrap();
+    let one = [Arch::X86_64];
+    let three = [Arch::X86_64, Arch::X86, Arch::X32];
+    let program = |arches: &[Arch], weights| {
+        let options = CompileOptions::default().weights(weights);
+        figures(compile(&policy, arches, &options).unwrap().insns())
+    };
+    let print = |name: &str, f: &Figures| {
+        println!("{name:36} {:5} {:7.2} {:5} {:7.2} {:5}", f.length, f.mean, f.worst, f.mix, f.cached);
+    };
+    println!("{:36} {:>5} {:>7} {:>5} {:>7} {:>5}", "", "insns", "mean", "worst", "mix", "cached");
+    let uniform = program(&one, Weights::Uniform);
+    print("x86_64, uniform weights", &uniform);
+    assert!(uniform.length <= 110 && uniform.mean <= 9.1 && uniform.worst <= 16 && uniform.cached == 306);
+    let typical = program(&one, Weights::Typical);
+    print("x86_64, weights of the mix", &typical);
+    assert!(typical.mix <= 6.3 && typical.cached == 306);
+    let all = program(&three, Weights::Uniform);
+    print("x86_64+x86+x32, uniform weights", &all);
+    assert!(all.length <= 360 && all.cached == 306);
+
+    #[cfg(feature = "libseccomp")]
+    for (name, arches) in [("x86_64", &one[..]), ("x86_64+x86+x32", &three)] {
+        use spo_seccomp::backend::libseccomp::{self, Layout};
+        for (kind, layout) in [("O1", Layout::Linear), ("O2", Layout::Tree)] {
+            let theirs = figures(&libseccomp::compile(&profile, arches, layout).unwrap());
+            print(&format!("libseccomp {kind}, {name}"), &theirs);
+        }
+    }
+}
+
+/// The mix of a database benchmark under gVisor, as its blog published it in February 2024.
+const MIX: [(&str, u32); 19] = [
+    ("futex", 870_063),
+    ("nanosleep", 275_649),
+    ("sendmmsg", 160_201),
+    ("fstat", 115_769),
+    ("ppoll", 69_749),
+    ("fsync", 23_131),
+    ("pwrite64", 14_096),
+    ("epoll_pwait", 12_266),
+    ("close", 1_991),
+    ("tgkill", 1_414),
+    ("rt_sigreturn", 1_414),
+    ("getpid", 1_413),
+    ("write", 1_080),
+    ("read", 1_056),
+    ("openat", 836),
+    ("madvise", 814),
+    ("pread64", 420),
+    ("sched_yield", 375),
+    ("fallocate", 267),
+];
