@@ -273,6 +273,10 @@ impl<'a> Cursor<'a> {
             match b {
                 b'\\' => {
                     let escaped = self.bytes.get(i + 1);
+                    // In front of a line end it continues the line, and at the end of the text it escapes nothing.
+                    if rule != WordRule::Id && matches!(escaped, None | Some(b'\n' | b'\r')) {
+                        break;
+                    }
                     let pair = match rule {
                         WordRule::Id => {
                             escaped.is_some_and(|b| matches!(b, b' ' | b'\t' | b'"' | b'!' | b','))
