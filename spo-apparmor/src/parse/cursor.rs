@@ -273,8 +273,8 @@ impl<'a> Cursor<'a> {
             match b {
                 b'\\' => {
                     let escaped = self.bytes.get(i + 1);
-                    // In front of a line end it continues the line, and at the end of the text it escapes nothing.
-                    if rule != WordRule::Id && matches!(escaped, None | Some(b'\n' | b'\r')) {
+                    // Alone at the end of a line or of the text it escapes nothing and is no word.
+                    if i == start && matches!(escaped, None | Some(b'\n' | b'\r')) {
                         break;
                     }
                     let pair = match rule {
