@@ -112,6 +112,14 @@ impl<'a> Parser<'a> {
             self.fail("too-large", TextRange::new(0, 0), "the text is larger than 64 MiB");
         } else if let Some(at) = text.bytes().position(|b| b == 0) {
             self.fail("nul-byte", TextRange::new(at, at + 1), "the text contains a NUL byte");
+        } else if text.ends_with('\\') {
+            // Printed with a line end behind it, it would continue the line.
+            let at = text.len() - 1;
+            self.fail(
+                "syntax",
+                TextRange::new(at, at + 1),
+                "the text ends in a backslash, which escapes nothing",
+            );
         } else if mode == Mode::File {
             policy.items = self.file_items();
         } else {

@@ -122,7 +122,7 @@ impl Parser<'_> {
     pub(super) fn at_assignment(&self) -> bool {
         let rest = &self.c.text[self.c.pos + 1..];
         let after = match rest.strip_prefix('{') {
-            Some(inner) => match inner.find(['}', ' ', '\n', '=']) {
+            Some(inner) => match inner.find(['}', ' ', '\t', '\r', '\n', '=']) {
                 Some(end) if inner.as_bytes()[end] == b'}' => &inner[end + 1..],
                 // `@{FOO = …` is meant as one, and the error says so.
                 _ => return true,
@@ -313,7 +313,8 @@ fn operand_value(c: &mut Cursor<'_>) -> Parse<Value> {
     let rest = &c.text[start..];
     let end =
         rest.find([' ', '\t', '\r', '\n', '"', ',', '(', ')', '=', '!', '<', '>', '#']).unwrap_or(rest.len());
-    if end == 0 {
+    // A backslash at the end would continue the line wherever this is printed.
+    if end == 0 || rest[..end].ends_with('\\') {
         return Err(c.unexpected("a condition"));
     }
     c.take(end, TokenKind::Value);
