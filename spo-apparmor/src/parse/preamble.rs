@@ -75,7 +75,8 @@ impl Parser<'_> {
                 let stops: &[char] =
                     if comma_ends { &[' ', '\t', '\r', '\n', ','] } else { &[' ', '\t', '\r', '\n'] };
                 let end = rest.find(stops).unwrap_or(rest.len());
-                if end == 0 {
+                // A name that ends in a backslash would continue the line wherever it is printed.
+                if end == 0 || rest[..end].ends_with('\\') {
                     return Err(self.c.unexpected("a file name"));
                 }
                 self.c.take(end, TokenKind::Value);
