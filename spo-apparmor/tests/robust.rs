@@ -282,8 +282,8 @@ fn deep_and_long_inputs_end() {
 /// nothing and is no value.
 #[test]
 fn a_lone_backslash_is_no_value() {
-    let parsed = spo_apparmor::parse("@{z} = a \\\n b\n", Default::default());
+    let parsed = parse("@{z} = a \\\n b\n", Default::default());
     assert!(parsed.is_ok(), "{:?}", parsed.diagnostics);
-    assert_eq!(spo_apparmor::print(&parsed.policy), "@{z} = a b\n");
-    assert!(!spo_apparmor::parse("@{z} = \\", Default::default()).is_ok());
+    assert_eq!(print(&parsed.policy), "@{z} = a b\n");
+    assert!(!parse("@{z} = \\", Default::default()).is_ok());
 }

@@ -1,6 +1,6 @@
 //! The JSON schema of every kind in every version, and the check of a document against it.
 //!
-//! The hub's Rust types give the v1 schema; the list of differences in [`crate::served`] gives the old one.
+//! The hub's Rust types give the v1 schema; the list of differences in `served` gives the old one.
 //! The schemas are structural in the sense of Kubernetes' CustomResourceDefinitions.
 
 mod check;

@@ -2,7 +2,7 @@
 //!
 //! The form (types, words, limits, lists) is checked while a document is read; see [`crate::convert`]. Here are
 //! the rules between fields and about names. Where the schema language of Kubernetes can state such a rule
-//! cheaply, the CRD states it too, as CEL: [`cel_rules`] is that list, and a test holds both to the same verdict.
+//! cheaply, the CRD states it too, as CEL: `cel_rules` is that list, and a test holds both to the same verdict.
 
 mod daemon;
 mod profiles;
