@@ -11,7 +11,7 @@ macro_rules! compare {
             .map(|call| (call.name().trim_start_matches("r#").to_owned(), call.id() as u32))
             .collect();
         for (name, number) in &theirs {
-            // The crate keeps placeholders of the MIPS tables and second names of ARM calls.
+            // The crate keeps the unused entries of the MIPS tables and second names of ARM calls.
             if name.starts_with("reserved") || name.starts_with("unused") {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The check of a document against a schema: all problems at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -8,15 +8,41 @@ use crate::diagnostic::{Diagnostic, FieldPath, shorten};
 
 /// Everything in a document that its schema does not accept.
 pub(crate) fn check(schema: &Value, document: &Value) -> Vec<Diagnostic> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     object(schema, document, &FieldPath::root(), &mut problems);
-    problems
+    problems.list
+}
+
+/// What was found so far, and the patterns met so far: a list of a million names is checked with one expression.
+#[derive(Default)]
+struct Problems {
+    list: Vec<Diagnostic>,
+    patterns: HashMap<String, Option<regex_lite::Regex>>,
+}
+
+impl Problems {
+    fn push(&mut self, problem: Diagnostic) {
+        self.list.push(problem);
+    }
+
+    fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether a text matches a pattern. Patterns are our own, so one that does not compile is a defect a unit test
+    /// finds.
+    fn matches(&mut self, pattern: &str, text: &str) -> bool {
+        if !self.patterns.contains_key(pattern) {
+            self.patterns.insert(pattern.to_owned(), regex_lite::Regex::new(pattern).ok());
+        }
+        self.patterns[pattern].as_ref().is_none_or(|regex| regex.is_match(text))
+    }
 }
 
 /// More problems than a person reads are cut off.
 const MOST: usize = 100;
 
-fn value(schema: &Value, document: &Value, path: &FieldPath, problems: &mut Vec<Diagnostic>) {
+fn value(schema: &Value, document: &Value, path: &FieldPath, problems: &mut Problems) {
     if problems.len() >= MOST {
         return;
     }
@@ -61,7 +87,7 @@ fn value(schema: &Value, document: &Value, path: &FieldPath, problems: &mut Vec<
     }
 }
 
-fn object(schema: &Value, document: &Value, path: &FieldPath, problems: &mut Vec<Diagnostic>) {
+fn object(schema: &Value, document: &Value, path: &FieldPath, problems: &mut Problems) {
     let Some(fields) = document.as_object() else {
         problems.push(Diagnostic::error(
             "type",
@@ -106,7 +132,7 @@ fn object(schema: &Value, document: &Value, path: &FieldPath, problems: &mut Vec
     }
 }
 
-fn array(schema: &Value, elements: &[Value], path: &FieldPath, problems: &mut Vec<Diagnostic>) {
+fn array(schema: &Value, elements: &[Value], path: &FieldPath, problems: &mut Problems) {
     let limit = |word: &str| schema[word].as_u64().and_then(|n| usize::try_from(n).ok());
     if limit("minItems").is_some_and(|min| elements.len() < min) {
         problems.push(Diagnostic::error(
@@ -142,7 +168,7 @@ fn array(schema: &Value, elements: &[Value], path: &FieldPath, problems: &mut Ve
 fn repeats(
     elements: &[Value],
     path: &FieldPath,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
     identity: impl Fn(&Value) -> Option<String>,
 ) {
     let mut seen = HashSet::new();
@@ -158,7 +184,7 @@ fn repeats(
     }
 }
 
-fn text(schema: &Value, text: &str, path: &FieldPath, problems: &mut Vec<Diagnostic>) {
+fn text(schema: &Value, text: &str, path: &FieldPath, problems: &mut Problems) {
     if text.is_empty() && schema["x-spo-blank"] == Value::Bool(true) {
         return;
     }
@@ -182,16 +208,15 @@ fn text(schema: &Value, text: &str, path: &FieldPath, problems: &mut Vec<Diagnos
     } else if let Some(max) = limit("maxLength").filter(|&max| length > max) {
         let message = format!("the text has {length} characters, want at most {max}");
         problems.push(Diagnostic::error("length", path.clone(), message));
-    } else if let Some(pattern) = schema["pattern"].as_str() {
-        // Patterns are our own, so one that does not compile is a defect a unit test finds.
-        if regex_lite::Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) {
-            let message = format!("{:?} does not match {pattern}", shorten(text));
-            problems.push(Diagnostic::error("pattern", path.clone(), message));
-        }
+    } else if let Some(pattern) = schema["pattern"].as_str()
+        && !problems.matches(pattern, text)
+    {
+        let message = format!("{:?} does not match {pattern}", shorten(text));
+        problems.push(Diagnostic::error("pattern", path.clone(), message));
     }
 }
 
-fn number(schema: &Value, number: &Value, path: &FieldPath, problems: &mut Vec<Diagnostic>) {
+fn number(schema: &Value, number: &Value, path: &FieldPath, problems: &mut Problems) {
     let wide = |value: &Value| value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
     let Some(found) = wide(number) else { return };
     let (min, max) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
@@ -266,4 +291,36 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::{kind::Kind, schema};
+
+    /// A pattern that does not compile would accept every text.
+    #[test]
+    fn every_pattern_compiles() {
+        fn walk(schema: &Value, found: &mut usize) {
+            match schema {
+                Value::Object(fields) => {
+                    if let Some(Value::String(pattern)) = fields.get("pattern") {
+                        assert!(regex_lite::Regex::new(pattern).is_ok(), "{pattern}");
+                        *found += 1;
+                    }
+                    fields.values().for_each(|value| walk(value, found));
+                }
+                Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
+                _ => {}
+            }
+        }
+        let mut found = 0;
+        for &kind in Kind::ALL {
+            for version in kind.versions() {
+                walk(schema::of(kind, version), &mut found);
+            }
+        }
+        assert!(found > 20, "only {found} patterns");
+    }
 }
