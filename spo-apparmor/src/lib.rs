@@ -33,6 +33,7 @@
 //! | [`lint`](mod@lint) | a unit | what is legal but probably not meant |
 //! | [`mod@render`] | a resource's spec | text that is safe to load |
 //! | [`log`] | log lines | events, and the rules that would have allowed them |
+//! | [`parser_output`] | what `apparmor_parser` prints | findings with file, line and token |
 //!
 //! The language is that of AppArmor 3.0 to 5.0 ([`tree::Version`]; the default takes the newest).
 //!
@@ -53,6 +54,7 @@ pub mod lint;
 pub mod log;
 pub mod meaning;
 pub mod parse;
+pub mod parser_output;
 pub mod print;
 pub mod render;
 mod source;

@@ -323,3 +323,76 @@ fn the_policy_of_this_host_is_accepted() {
         Compiled::new(&unit.profiles[0], Budget::default()).unwrap();
     }
 }
+
+/// What the real parser says about bad texts is read with its line and its token.
+#[test]
+fn refusals_of_the_real_parser_are_read() {
+    if !present() {
+        return;
+    }
+    // The text, the arguments, and what a person reads in the parser's answer: line, token, profile.
+    type Case<'a> = (&'a str, Option<u32>, Option<&'a str>, Option<&'a str>);
+    let cases: [Case<'_>; 16] = [
+        ("profile p {\n  /a q,\n}\n", Some(2), None, None),
+        ("profile p {\n\n  capability FOO,\n}\n", Some(3), Some("FOO"), None),
+        ("profile p {\n  /a r\n}\n", Some(3), None, None),
+        ("profile p {\n  include <no/such>\n}\n", Some(2), Some("no/such"), None),
+        ("profile p {\n  /@{X} r,\n}\n", None, Some("X"), None),
+        ("profile p {\n  /a px,\n  /a ux,\n}\n", None, Some("/a"), Some("p")),
+        ("profile p {\n  /a* px,\n  /*b ux,\n}\n", None, None, Some("p")),
+        ("profile p {\n  /{a r,\n}\n", None, Some("/{a"), Some("p")),
+        ("@{A}=a\n@{A}=b\nprofile p {\n}\n", Some(3), Some("@{A}"), None),
+        ("profile p {\n  network foo,\n}\n", Some(2), None, None),
+        ("profile p {\n  signal set=(foo),\n}\n", Some(2), Some("foo"), None),
+        ("profile p {\n  dbus foo=1,\n}\n", Some(2), Some("foo"), None),
+        ("profile p {\n}\nprofile p {\n}\n", None, Some("p"), Some("p")),
+        ("profile p {\n  if $x {\n  }\n}\n", Some(2), Some("$x"), None),
+        ("profile p flags=(complain,enforce) {\n}\n", Some(1), Some("complain"), None),
+        ("profile p {\n  /a r, # x", Some(2), Some("#"), None),
+    ];
+    for (text, line, token, profile) in cases {
+        let (ok, output) = parser(text, &[]).unwrap();
+        assert!(!ok, "{text}");
+        let found = spo_apparmor::parser_output::read(&output);
+        let last = found.last().unwrap_or_else(|| panic!("{text}: nothing in {output}"));
+        assert_eq!(last.severity, spo_model::Severity::Error, "{output}");
+        let got = (last.line, last.token.as_deref(), last.profile.as_deref());
+        assert_eq!(got, (line, token, profile), "{text}{output}");
+        // A line comes with a span that begins on it.
+        let span = last.to_diagnostic(text, |_| false).span;
+        assert!(line.is_none() || span.is_some_and(|s| Some(s.line) == line), "{text}{output}");
+    }
+}
+
+/// In a file, the place names the file, and the included file where the fault is in one.
+#[test]
+fn refusals_name_the_file() {
+    if !present() {
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("spo-apparmor-refusals-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let inner = write("inner", "  /a r,\n  /b q,\n");
+    let outer = write("outer.aa", &format!("profile p {{\n  include \"{inner}\"\n}}\n"));
+    let plain = write("plain.aa", "profile p {\n  /A RW,\n  capability FOO,\n}\n");
+    let run = |file: &str| {
+        let output =
+            Command::new("apparmor_parser").args(["-Q", "-K", "--warn", "all", file]).output().unwrap();
+        spo_apparmor::parser_output::read(&String::from_utf8_lossy(&output.stderr))
+    };
+    let found = run(&outer);
+    let last = found.last().unwrap();
+    assert_eq!((last.file.as_deref(), last.line), (Some(inner.as_str()), Some(2)), "{found:?}");
+    let diagnostic = last.to_diagnostic("", |f| f == outer);
+    assert!(diagnostic.message.starts_with(&format!("{inner}:2: syntax error")), "{diagnostic}");
+    let found = run(&plain);
+    let places: Vec<_> = found.iter().map(|d| (d.severity, d.file.as_deref(), d.line)).collect();
+    assert!(places.contains(&(spo_model::Severity::Warning, Some(plain.as_str()), Some(2))), "{found:?}");
+    assert!(places.contains(&(spo_model::Severity::Error, Some(plain.as_str()), Some(3))), "{found:?}");
+    fs::remove_dir_all(&dir).unwrap();
+}
