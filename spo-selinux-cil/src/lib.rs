@@ -33,6 +33,7 @@
 //! | check | a profile and a [`Base`] | a [`Profile`], or what is wrong | [`base`] |
 //! | compare, guard, lint, minimise, merge | profiles | findings, profiles | [`profile`] |
 //! | record | lines of a log | records, a profile | [`avc`] |
+//! | explain a failure | what `semodule` or `secilc` printed | findings about modules | [`compiler_output`] |
 //!
 //! # Reading policy
 //!
@@ -93,6 +94,7 @@
 
 pub mod avc;
 pub mod base;
+pub mod compiler_output;
 pub mod policy;
 pub mod profile;
 pub mod render;
