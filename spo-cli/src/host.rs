@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use spo_model::{kind::Kind, names::ProfileKey, object::AnyObject};
-use spo_node::{artefact::Artefact, compile::compile, host::Root, ledger::Entry};
+use spo_node::{artefact::Artefact, compile::compile, host::Root, kernel::Live, ledger::Entry};
 
 use crate::{Result, frame, input};
 
@@ -55,13 +55,14 @@ pub(crate) fn install(args: &InstallArgs) -> Result {
             let key = object.key().ok_or("a profile needs a name")?;
             let mut artefact = Artefact::new(object.kind(), key, compiled.bytes)?;
             artefact.source = "spoc".to_owned();
+            artefact.origin = compiled.origin;
             artefacts.push(artefact);
         }
     }
     if artefacts.is_empty() {
         return Err("there is no profile to install".into());
     }
-    let report = spo_node::install(&open(&args.root)?, &artefacts, &|_| true)?;
+    let report = spo_node::install(&open(&args.root)?, &Live::of(&args.root), &artefacts, &|_| true)?;
     for outcome in &report.outcomes {
         match &outcome.problem {
             None => println!("installed {}", outcome.path),
@@ -82,7 +83,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result {
         }
     }
     let keep = |entry: &Entry| !gone.contains(&(entry.kind, entry.key.clone()));
-    let report = spo_node::install(&open(&args.root)?, &[], &keep)?;
+    let report = spo_node::install(&open(&args.root)?, &Live::of(&args.root), &[], &keep)?;
     for path in &report.removed {
         println!("removed {path}");
     }

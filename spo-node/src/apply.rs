@@ -1,19 +1,27 @@
 //! Doing what was planned, one small step after the other.
 //!
 //! ```text
-//! ledger (pending) → stage every file → sync → rename each → sync directories → remove → ledger
+//! ledger (pending) → stage every file → sync → load, unload → rename each → remove → sync directories → ledger
 //! ```
 //!
-//! A kill at any point leaves every path with the old or the new bytes, and the ledger saying that it is ours.
+//! A kill at any point leaves every path with the old or the new bytes, and the ledger saying that it is ours. What
+//! a security module refuses is never renamed into place, so the artefact before it stays. A module that watches the
+//! files itself is asked behind the renames instead.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use spo_model::Diagnostic;
 
 use crate::{
     artefact::{Artefact, BadPath, HostPath},
     host::{Host, Replace, Staged},
-    ledger::{Entry, LEDGER, Ledger},
+    kernel::{Change, Kernel, Load, Lsm, Order, Unload},
+    ledger::{Entry, LEDGER, Ledger, Loaded},
     observe::Observed,
-    plan::{Decision, Plan},
+    plan::{Decision, Plan, Removal, boot},
 };
 
 /// What became of the desired artefacts.
@@ -30,13 +38,15 @@ pub struct Report {
 impl Report {
     /// What went wrong, in the order of the artefacts.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
-        let failed = self.outcomes.iter().filter_map(|o| o.problem.as_deref());
+        let failed =
+            self.outcomes.iter().filter(|o| o.state == State::Failed).filter_map(|o| o.problem.as_deref());
         failed.chain(self.stuck.iter().map(|(_, reason)| reason.as_str()))
     }
 
     /// Whether anything on the host was changed.
     pub fn changed(&self) -> bool {
-        !self.removed.is_empty() || self.outcomes.iter().any(|o| o.state == State::Written)
+        let changed = |o: &Outcome| matches!(o.state, State::Written | State::Loaded);
+        !self.removed.is_empty() || self.outcomes.iter().any(changed)
     }
 }
 
@@ -49,6 +59,8 @@ pub struct Outcome {
     pub state: State,
     /// Why not, if it is not.
     pub problem: Option<String>,
+    /// What the security module's compiler said, with places in the text.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Whether an artefact is there.
@@ -56,8 +68,12 @@ pub struct Outcome {
 pub enum State {
     /// It was there already.
     Unchanged,
-    /// It was written.
+    /// It was written, and loaded if the host loads its kind.
     Written,
+    /// Its file was there already, and the security module has it now.
+    Loaded,
+    /// The host has nothing that would read it.
+    Unsupported,
     /// It is not there; what was there before, if it was ours, still is.
     Failed,
 }
@@ -90,13 +106,15 @@ const BATCH: usize = 16;
 /// it happens at the end, the artefacts are in place and the next run finds the ledger's pending entries.
 pub fn apply(
     host: &dyn Host,
+    kernel: &dyn Kernel,
     desired: &[Artefact],
-    observed: Observed,
+    mut observed: Observed,
     plan: Plan,
 ) -> Result<Report, ApplyError> {
-    let mut ledger = observed.ledger;
+    let mut ledger = std::mem::take(&mut observed.ledger);
+    let mut report = Report { outcomes: outcomes(desired, &plan), ..Report::default() };
     if plan.is_empty() {
-        return Ok(Report { outcomes: outcomes(desired, &plan), ..Report::default() });
+        return Ok(report);
     }
     for path in &plan.forgotten {
         ledger.entries.remove(path);
@@ -107,18 +125,28 @@ pub fn apply(
             pending.entries.insert(artefact.path.clone(), entry(artefact, sha256, before.clone()));
         }
     }
-    for path in &plan.removals {
+    for removal in &plan.removals {
         // If we are killed behind the removal, a file that somebody else puts here must not count as ours.
-        if let Some(entry) = pending.entries.get_mut(path) {
+        if let Some(entry) = pending.entries.get_mut(&removal.path) {
             entry.pending = true;
         }
     }
     write_ledger(host, &pending)?;
 
-    let mut report = Report { outcomes: outcomes(desired, &plan), ..Report::default() };
     let staged = stage(host, desired, &plan, &mut report.outcomes);
-    let staged = sync(host, staged, &mut report.outcomes);
+    let mut staged = sync(host, staged, &mut report.outcomes);
+    let mut work = Work { kernel, desired, observed: &observed, plan: &plan, stuck: BTreeMap::new() };
+    let ready: BTreeSet<usize> = staged.iter().map(|(index, _)| *index).collect();
+    let mut loaded = work.change(Order::BeforeFile, &ready, &mut report.outcomes);
+    staged.retain(|(index, file)| {
+        let keep = loaded.get(index) != Some(&false);
+        if !keep {
+            let _ = host.discard(file);
+        }
+        keep
+    });
     let mut directories = BTreeSet::new();
+    let mut written = BTreeSet::new();
     for (index, file) in staged {
         let Decision::Write { sha256, before } = &plan.decisions[index] else { continue };
         let replace = if before.is_some() { Replace::Yes } else { Replace::No };
@@ -128,23 +156,34 @@ pub fn apply(
                 (entry.pending, entry.stamp) = (false, Some(stamp));
                 ledger.entries.insert(file.path.clone(), entry);
                 directories.insert(file.path.split().0.to_owned());
-                report.outcomes[index].state = State::Written;
-                report.outcomes[index].problem = None;
+                written.insert(index);
+                let outcome = &mut report.outcomes[index];
+                (outcome.state, outcome.problem) = (State::Written, None);
             }
             Err(error) => {
                 let _ = host.discard(&file);
+                // What is loaded already must be known to be ours.
+                if loaded.contains_key(&index)
+                    && let Some(entry) = pending.entries.get(&file.path)
+                {
+                    ledger.entries.insert(file.path.clone(), entry.clone());
+                }
                 fail(&mut report.outcomes[index], &error);
             }
         }
     }
-    for path in plan.removals {
-        match host.remove(&path) {
+    for removal in &plan.removals {
+        if work.stuck.contains_key(&removal.path) {
+            continue;
+        }
+        let done = if removal.file { host.remove(&removal.path) } else { Ok(()) };
+        match done {
             Ok(()) => {
-                directories.insert(path.split().0.to_owned());
-                ledger.entries.remove(&path);
-                report.removed.push(path);
+                directories.insert(removal.path.split().0.to_owned());
             }
-            Err(error) => report.stuck.push((path, error.to_string())),
+            Err(error) => {
+                work.stuck.insert(removal.path.clone(), error.to_string());
+            }
         }
     }
     for directory in &directories {
@@ -161,8 +200,108 @@ pub fn apply(
             }
         }
     }
+    loaded.extend(work.change(Order::AfterFile, &written, &mut report.outcomes));
+    for (index, _) in loaded.into_iter().filter(|(_, good)| *good) {
+        work.note(index, &mut ledger, &mut report.outcomes[index]);
+    }
+    for removal in &plan.removals {
+        match work.stuck.remove(&removal.path) {
+            Some(reason) => report.stuck.push((removal.path.clone(), reason)),
+            None => {
+                ledger.entries.remove(&removal.path);
+                report.removed.push(removal.path.clone());
+            }
+        }
+    }
     write_ledger(host, &ledger)?;
     Ok(report)
+}
+
+/// The part of a plan that concerns security modules.
+struct Work<'a> {
+    kernel: &'a dyn Kernel,
+    desired: &'a [Artefact],
+    observed: &'a Observed,
+    plan: &'a Plan,
+    stuck: BTreeMap<HostPath, String>,
+}
+
+impl Work<'_> {
+    /// Loads and unloads what the modules of one order take now: of what is written, what is `ready`. Gives back
+    /// whether each load went well, by the index of its artefact.
+    fn change(
+        &mut self,
+        order: Order,
+        ready: &BTreeSet<usize>,
+        outcomes: &mut [Outcome],
+    ) -> BTreeMap<usize, bool> {
+        let survey = &self.observed.survey;
+        let mut change = Change::default();
+        let mut indices = Vec::new();
+        for (index, (artefact, decision)) in self.desired.iter().zip(&self.plan.decisions).enumerate() {
+            let due = match decision {
+                Decision::Write { .. } => ready.contains(&index),
+                Decision::Load { .. } => true,
+                _ => false,
+            };
+            if due
+                && survey.module(artefact.kind).order() == Some(order)
+                && let (Some(lsm), Some(name)) = (Lsm::of(artefact.kind), artefact.loaded_name())
+            {
+                indices.push(index);
+                let origin = artefact.origin.as_ref();
+                change.loads.push(Load { lsm, name, bytes: &artefact.bytes, origin });
+            }
+        }
+        let of_order = |lsm: Lsm| survey.lsm(lsm).order() == Some(order);
+        let going: Vec<&Removal> = self
+            .plan
+            .removals
+            .iter()
+            .filter(|r| !self.stuck.contains_key(&r.path))
+            .filter(|r| r.loaded.as_ref().is_some_and(|(lsm, _)| of_order(*lsm)))
+            .collect();
+        change.unloads = going
+            .iter()
+            .filter_map(|r| r.loaded.as_ref().map(|(lsm, name)| Unload { lsm: *lsm, name }))
+            .collect();
+        if change.loads.is_empty() && change.unloads.is_empty() {
+            return BTreeMap::new();
+        }
+        let done = self.kernel.change(&change);
+        for (removal, result) in going.into_iter().zip(done.unloads) {
+            if let Err(refusal) = result {
+                self.stuck.insert(removal.path.clone(), refusal.message);
+            }
+        }
+        let results = indices.into_iter().zip(done.loads).map(|(index, result)| match result {
+            Ok(()) => (index, true),
+            Err(refusal) => {
+                let outcome = &mut outcomes[index];
+                (outcome.state, outcome.problem) = (State::Failed, Some(refusal.message));
+                outcome.diagnostics = refusal.diagnostics;
+                (index, false)
+            }
+        });
+        results.collect()
+    }
+
+    /// Notes that the artefact of an index is loaded, if its file is there as well.
+    fn note(&self, index: usize, ledger: &mut Ledger, outcome: &mut Outcome) {
+        let artefact = &self.desired[index];
+        let sha256 = match &self.plan.decisions[index] {
+            Decision::Load { sha256 } => {
+                (outcome.state, outcome.problem) = (State::Loaded, None);
+                sha256
+            }
+            Decision::Write { sha256, .. } if outcome.state == State::Written => sha256,
+            _ => return,
+        };
+        if let Some(entry) = ledger.entries.get_mut(&artefact.path) {
+            let boot = boot(artefact.kind, self.observed).to_owned();
+            entry.loaded = Some(Loaded { sha256: sha256.clone(), boot });
+        }
+    }
 }
 
 fn outcomes(desired: &[Artefact], plan: &Plan) -> Vec<Outcome> {
@@ -173,9 +312,11 @@ fn outcomes(desired: &[Artefact], plan: &Plan) -> Vec<Outcome> {
             let (state, problem) = match decision {
                 Decision::Keep { .. } => (State::Unchanged, None),
                 Decision::Write { .. } => (State::Failed, Some("not written".to_owned())),
+                Decision::Load { .. } => (State::Failed, Some("not loaded".to_owned())),
                 Decision::Refuse(conflict) => (State::Failed, Some(conflict.to_string())),
+                Decision::Unsupported(reason) => (State::Unsupported, Some(reason.clone())),
             };
-            Outcome { path: artefact.path.clone(), state, problem }
+            Outcome { path: artefact.path.clone(), state, problem, diagnostics: Vec::new() }
         })
         .collect()
 }
@@ -243,6 +384,7 @@ fn entry(artefact: &Artefact, sha256: &str, before: Option<String>) -> Entry {
         pending: true,
         before,
         stamp: None,
+        loaded: None,
     }
 }
 

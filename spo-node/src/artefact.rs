@@ -5,9 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use spo_model::{
+    FieldPath,
     kind::Kind,
     names::{NameTooLong, ProfileKey},
 };
+
+use crate::kernel::Lsm;
 
 /// Where the kubelet looks for seccomp profiles, relative to the root.
 pub const SECCOMP_DIR: &str = "var/lib/kubelet/seccomp";
@@ -33,6 +36,17 @@ pub struct Artefact {
     pub mode: u32,
     /// The manifest it came from, recorded so that a broken manifest does not remove what it brought.
     pub source: String,
+    /// Which of its lines its author wrote, if any.
+    pub origin: Option<Origin>,
+}
+
+/// A field of a profile whose text stands in its artefact line by line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The field.
+    pub path: FieldPath,
+    /// How many lines of the artefact come before its first.
+    pub lines_before: u32,
 }
 
 impl Artefact {
@@ -51,12 +65,26 @@ impl Artefact {
             }
             _ => return Err(ArtefactError::NoProfile(kind)),
         };
-        Ok(Self { kind, key, path: path.parse()?, kernel_name, bytes, mode, source: String::new() })
+        Ok(Self {
+            kind,
+            key,
+            path: path.parse()?,
+            kernel_name,
+            bytes,
+            mode,
+            source: String::new(),
+            origin: None,
+        })
     }
 
     /// What two artefacts may not share: the name in the kernel, within one security module.
     pub(crate) fn global_name(&self) -> Option<GlobalName> {
         GlobalName::of(self.kind, self.kernel_name.as_deref()?)
+    }
+
+    /// The name under which the security module holds it.
+    pub(crate) fn loaded_name(&self) -> Option<&str> {
+        loaded_name(self.kind, self.kernel_name.as_deref(), &self.path)
     }
 }
 
@@ -75,9 +103,22 @@ pub enum ArtefactError {
     Path(#[from] BadPath),
 }
 
+/// The name under which a security module holds an artefact: AppArmor by the profile, SELinux by the module, which
+/// has the name of its file.
+pub(crate) fn loaded_name<'a>(
+    kind: Kind,
+    kernel_name: Option<&'a str>,
+    path: &'a HostPath,
+) -> Option<&'a str> {
+    match Lsm::of(kind)? {
+        Lsm::AppArmor => kernel_name,
+        Lsm::Selinux => path.split().1.strip_suffix(".cil"),
+    }
+}
+
 /// A name in the kernel, global to the host within its security module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct GlobalName {
+pub struct GlobalName {
     module: &'static str,
     name: String,
 }

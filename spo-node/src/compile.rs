@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use spo_model::{
     Diagnostic, FieldPath, Severity,
+    apparmor::AppArmorBody,
     base::{self, BaseProfiles},
     names::{NamespaceName, ProfileKey},
     object::{AnyObject, AppArmorProfile, Metadata, RawSelinuxProfile, SeccompProfile, SelinuxProfile},
@@ -12,6 +13,8 @@ use spo_model::{
 };
 use spo_seccomp::ArchExt as _;
 use spo_selinux_cil::Ancestors;
+
+use crate::artefact::Origin;
 
 /// The profiles that others may build on.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +76,8 @@ pub struct Compiled {
     pub bytes: Vec<u8>,
     /// What the author should know; no errors.
     pub diagnostics: Vec<Diagnostic>,
+    /// Which of its lines the author wrote, if any.
+    pub origin: Option<Origin>,
 }
 
 /// Compiles a profile of any kind; `None` for kinds that do not go onto nodes.
@@ -126,6 +131,7 @@ fn seccomp(profile: &SeccompProfile, library: &Library) -> Result<Compiled, Vec<
     Ok(Compiled {
         bytes: text.into_bytes(),
         diagnostics: warnings(spo_seccomp::lint::lint(spec, Arch::host())),
+        origin: None,
     })
 }
 
@@ -139,13 +145,13 @@ fn selinux(profile: &SelinuxProfile, library: &Library) -> Result<Compiled, Vec<
     let (name, namespace) = identity(&profile.metadata);
     let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
     let rendered = spo_selinux_cil::render(name, namespace, &profile.spec, &ancestors, &selinux_options())?;
-    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics })
+    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics, origin: None })
 }
 
 fn raw_selinux(profile: &RawSelinuxProfile) -> Result<Compiled, Vec<Diagnostic>> {
     let (name, namespace) = identity(&profile.metadata);
     let rendered = spo_selinux_cil::render_raw(name, namespace, &profile.spec, &selinux_options())?;
-    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics })
+    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics, origin: None })
 }
 
 fn selinux_options() -> spo_selinux_cil::Options {
@@ -158,7 +164,11 @@ fn apparmor(profile: &AppArmorProfile) -> Result<Compiled, Vec<Diagnostic>> {
     // The parser and people who look into the directory should know whose file it is.
     let owner = identity_text(&profile.metadata);
     let text = format!("# Written for AppArmorProfile {owner}; changes are overwritten.\n{}", rendered.text);
-    Ok(Compiled { bytes: text.into_bytes(), diagnostics: rendered.diagnostics })
+    let origin = match &profile.spec.body {
+        AppArmorBody::Raw(_) => Some(Origin { path: FieldPath::of("spec.policy"), lines_before: 1 }),
+        _ => None,
+    };
+    Ok(Compiled { bytes: text.into_bytes(), diagnostics: rendered.diagnostics, origin })
 }
 
 /// The SelinuxProfiles of a library as seen from one namespace.

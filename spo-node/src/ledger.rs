@@ -52,6 +52,19 @@ pub struct Entry {
     /// How the file looked after it was written, so that an unchanged one need not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
+    /// What of it the security module has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Loaded>,
+}
+
+/// What a security module was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// SHA-256 of the bytes.
+    pub sha256: String,
+    /// The boot during which it was, for modules that forget.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
 }
 
 /// The format of the ledger; another one is an error, never a guess.

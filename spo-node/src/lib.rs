@@ -4,11 +4,15 @@
 //! profiles ──compile──► desired artefacts ─┐
 //!                                          ├─ plan ──► actions ──apply──► outcomes, new ledger
 //! host ──observe──────► observed ───────────┘
+//! kernel ──survey─────────┘
 //! ```
 //!
 //! * [`compile`]: one profile and those it builds on → the bytes that go onto a node. Every process that compiles
 //!   calls this, so a profile means the same everywhere.
 //! * [`artefact`]: what has to be on the host: a path below the host's root, bytes, a name in the kernel.
+//! * [`kernel`]: the security modules that take AppArmor profiles and SELinux modules: AppArmor through
+//!   `apparmor_parser` and securityfs, SELinux through `semodule` or `selinuxd`; a host that lacks one says
+//!   [`State::Unsupported`], which is no failure.
 //! * [`observe`]: what is there, and which of it is ours according to the [`ledger`].
 //! * [`plan`]: the difference, as a pure function.
 //! * [`apply`]: does it, one small step after the other.
@@ -24,14 +28,14 @@
 //!
 //! ```
 //! use spo_model::{kind::Kind, names::ProfileKey};
-//! use spo_node::{artefact::Artefact, host::Root, install};
+//! use spo_node::{artefact::Artefact, host::Root, install, kernel::FilesOnly};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let host = Root::open(dir.path())?;
 //! let key = ProfileKey::new(Some("production"), "web")?;
 //! let artefact = Artefact::new(Kind::SeccompProfile, key, br#"{"defaultAction":"SCMP_ACT_ERRNO"}"#.to_vec())?;
 //!
-//! let report = install(&host, &[artefact], &|_| false)?;
+//! let report = install(&host, &FilesOnly, &[artefact], &|_| false)?;
 //! assert!(report.problems().next().is_none());
 //! assert!(dir.path().join("var/lib/kubelet/seccomp/operator/production/web.json").exists());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -41,6 +45,7 @@ pub mod apply;
 pub mod artefact;
 pub mod compile;
 pub mod host;
+pub mod kernel;
 pub mod ledger;
 pub mod observe;
 pub mod plan;
@@ -49,6 +54,7 @@ pub use apply::{ApplyError, Outcome, Report, State};
 
 use artefact::Artefact;
 use host::Host;
+use kernel::Kernel;
 use ledger::Entry;
 
 /// Brings a host to the state desired: observes, plans, applies.
@@ -61,13 +67,14 @@ use ledger::Entry;
 /// single artefact is in the report.
 pub fn install(
     host: &dyn Host,
+    kernel: &dyn Kernel,
     desired: &[Artefact],
     keep: &dyn Fn(&Entry) -> bool,
 ) -> Result<Report, ApplyError> {
-    let observed = observe::observe(host, desired)?;
+    let observed = observe::observe(host, kernel, desired)?;
     let plan = plan::plan(desired, &observed, keep);
-    apply::apply(host, desired, observed, plan)
+    apply::apply(host, kernel, desired, observed, plan)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

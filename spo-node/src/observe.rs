@@ -9,6 +9,7 @@ use crate::{
     apply::ApplyError,
     artefact::{Artefact, HostPath, digest},
     host::{Host, Stamp},
+    kernel::{Kernel, Lsm, Survey},
     ledger::{LEDGER, Ledger},
 };
 
@@ -22,6 +23,8 @@ pub struct Observed {
     pub ledger: Ledger,
     /// What is there.
     pub files: BTreeMap<HostPath, Found>,
+    /// What the security modules can do and hold.
+    pub survey: Survey,
 }
 
 /// What is at a path.
@@ -44,8 +47,10 @@ pub enum Found {
 ///
 /// # Errors
 /// [`ApplyError`] if the ledger cannot be read.
-pub fn observe(host: &dyn Host, desired: &[Artefact]) -> Result<Observed, ApplyError> {
+pub fn observe(host: &dyn Host, kernel: &dyn Kernel, desired: &[Artefact]) -> Result<Observed, ApplyError> {
     let ledger = read_ledger(host)?;
+    let kinds = ledger.entries.values().map(|e| e.kind).chain(desired.iter().map(|a| a.kind));
+    let survey = kernel.survey(&kinds.filter_map(Lsm::of).collect());
     let paths: BTreeSet<&HostPath> = ledger.entries.keys().chain(desired.iter().map(|a| &a.path)).collect();
     let ledger_dir = LEDGER.rsplit_once('/').map(|(dir, _)| dir);
     let directories: BTreeSet<&str> = paths.iter().map(|path| path.split().0).chain(ledger_dir).collect();
@@ -54,7 +59,7 @@ pub fn observe(host: &dyn Host, desired: &[Artefact]) -> Result<Observed, ApplyE
         let _ = host.sweep(directory);
     }
     let files = paths.into_iter().map(|path| (path.clone(), look(host, path, &ledger))).collect();
-    Ok(Observed { ledger, files })
+    Ok(Observed { ledger, files, survey })
 }
 
 fn look(host: &dyn Host, path: &HostPath, ledger: &Ledger) -> Found {

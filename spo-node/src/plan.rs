@@ -8,8 +8,9 @@ use std::{
 use spo_model::{kind::Kind, names::ProfileKey};
 
 use crate::{
-    artefact::{Artefact, GlobalName, HostPath, digest},
-    ledger::Entry,
+    artefact::{Artefact, GlobalName, HostPath, digest, loaded_name},
+    kernel::{Lsm, Module},
+    ledger::{Entry, Loaded},
     observe::{Found, Observed},
 };
 
@@ -18,18 +19,19 @@ use crate::{
 pub struct Plan {
     /// One decision per desired artefact, in their order.
     pub decisions: Vec<Decision>,
-    /// Artefacts of ours that are not wanted any more and are removed.
-    pub removals: Vec<HostPath>,
-    /// Entries of the ledger whose file is gone or was never ours.
+    /// Artefacts of ours that are not wanted any more.
+    pub removals: Vec<Removal>,
+    /// Entries of the ledger whose artefact is nowhere any more.
     pub forgotten: Vec<HostPath>,
 }
 
 impl Plan {
     /// Whether nothing on the host has to change.
     pub fn is_empty(&self) -> bool {
-        self.removals.is_empty()
-            && self.forgotten.is_empty()
-            && self.decisions.iter().all(|d| matches!(d, Decision::Keep { .. } | Decision::Refuse(_)))
+        let idle = |d: &Decision| {
+            matches!(d, Decision::Keep { .. } | Decision::Refuse(_) | Decision::Unsupported(_))
+        };
+        self.removals.is_empty() && self.forgotten.is_empty() && self.decisions.iter().all(idle)
     }
 }
 
@@ -41,7 +43,12 @@ pub enum Decision {
         /// SHA-256 of its bytes.
         sha256: String,
     },
-    /// It has to be written.
+    /// Its file is there, but the security module does not have it, or not as it is now.
+    Load {
+        /// SHA-256 of its bytes.
+        sha256: String,
+    },
+    /// It has to be written, and loaded if the host loads its kind.
     Write {
         /// SHA-256 of the bytes to come.
         sha256: String,
@@ -50,6 +57,19 @@ pub enum Decision {
     },
     /// It cannot be put there.
     Refuse(Conflict),
+    /// The host has nothing that would read it, with the reason.
+    Unsupported(String),
+}
+
+/// An artefact of ours that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Its path.
+    pub path: HostPath,
+    /// Whether the file is there and ours.
+    pub file: bool,
+    /// Its name in the security module, if it is there.
+    pub loaded: Option<(Lsm, String)>,
 }
 
 /// Why an artefact cannot be put to its place.
@@ -68,6 +88,8 @@ pub enum Conflict {
         /// The profile that has it.
         owner: ProfileKey,
     },
+    /// Something that is not ours is loaded under its name.
+    ForeignName(GlobalName),
 }
 
 impl fmt::Display for Conflict {
@@ -79,6 +101,12 @@ impl fmt::Display for Conflict {
             Self::Unreadable(reason) => f.write_str(reason),
             Self::NameTaken { name, owner_kind, owner } => {
                 write!(f, "the {name} belongs to {owner_kind} {owner}; rename this profile")
+            }
+            Self::ForeignName(name) => {
+                write!(
+                    f,
+                    "the {name} is loaded and not ours; it is left alone: unload it or rename the profile"
+                )
             }
         }
     }
@@ -110,11 +138,17 @@ pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> 
         if kept(path, entry) {
             continue;
         }
-        match observed.files.get(path) {
-            Some(Found::File { sha256, .. }) if is_ours(entry, sha256) => plan.removals.push(path.clone()),
+        let file = match observed.files.get(path) {
+            Some(Found::File { sha256, .. }) => is_ours(entry, sha256),
             // What cannot be looked at now may be ours still.
-            Some(Found::Unreadable(_)) => {}
-            _ => plan.forgotten.push(path.clone()),
+            Some(Found::Unreadable(_)) => continue,
+            _ => false,
+        };
+        let loaded = held(entry, path, observed);
+        if file || loaded.is_some() {
+            plan.removals.push(Removal { path: path.clone(), file, loaded });
+        } else {
+            plan.forgotten.push(path.clone());
         }
     }
     plan
@@ -148,22 +182,54 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
             return Decision::Refuse(Conflict::NameTaken { name: name.to_string(), owner_kind, owner });
         }
     }
+    let module = observed.survey.module(artefact.kind);
+    if let Module::Unsupported(reason) = module {
+        return Decision::Unsupported(reason.clone());
+    }
     let sha256 = digest(&artefact.bytes);
     let entry = observed.ledger.entries.get(&artefact.path);
+    if entry.is_none()
+        && artefact.loaded_name().is_some_and(|name| module.holds(name))
+        && let Some(name) = artefact.global_name()
+    {
+        return Decision::Refuse(Conflict::ForeignName(name));
+    }
     match (observed.files.get(&artefact.path), entry) {
         (Some(Found::Unreadable(error)), _) => Decision::Refuse(Conflict::Unreadable(error.to_string())),
         (Some(Found::Nothing) | None, _) => Decision::Write { sha256, before: None },
         (Some(Found::File { sha256: there, stamp }), Some(entry)) if is_ours(entry, there) => {
             let unchanged = *there == sha256 && stamp.mode == artefact.mode;
             let same_entry = !entry.pending && entry.key == artefact.key && entry.source == artefact.source;
-            if unchanged && same_entry && entry.stamp == Some(*stamp) {
+            if !(unchanged && same_entry && entry.stamp == Some(*stamp)) {
+                Decision::Write { sha256, before: Some(there.clone()) }
+            } else if is_loaded(artefact, entry, &sha256, observed) {
                 Decision::Keep { sha256 }
             } else {
-                Decision::Write { sha256, before: Some(there.clone()) }
+                Decision::Load { sha256 }
             }
         }
         (Some(Found::File { .. }), _) => Decision::Refuse(Conflict::Foreign(artefact.path.clone())),
     }
+}
+
+/// Whether the security module has an artefact as it is; always so where nothing is loaded.
+fn is_loaded(artefact: &Artefact, entry: &Entry, sha256: &str, observed: &Observed) -> bool {
+    let module = observed.survey.module(artefact.kind);
+    let Module::Loads { names, .. } = module else { return true };
+    let same = |loaded: &Loaded| loaded.sha256 == sha256 && loaded.boot == boot(artefact.kind, observed);
+    artefact.loaded_name().is_none_or(|name| names.contains(name)) && entry.loaded.as_ref().is_some_and(same)
+}
+
+/// The boot that a load is good for: SELinux modules are in a store on disk, AppArmor's are in memory.
+pub(crate) fn boot(kind: Kind, observed: &Observed) -> &str {
+    if Lsm::of(kind) == Some(Lsm::AppArmor) { &observed.survey.boot } else { "" }
+}
+
+/// The name that an entry has in its security module, if it is loaded.
+fn held(entry: &Entry, path: &HostPath, observed: &Observed) -> Option<(Lsm, String)> {
+    let name = loaded_name(entry.kind, entry.kernel_name.as_deref(), path)?;
+    let loaded = observed.survey.module(entry.kind).holds(name);
+    loaded.then(|| Some((Lsm::of(entry.kind)?, name.to_owned()))).flatten()
 }
 
 /// Whether a file with this hash is what the ledger's entry speaks of.

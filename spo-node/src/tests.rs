@@ -13,8 +13,12 @@ use spo_model::{kind::Kind, names::ProfileKey};
 use crate::{
     Report, State,
     artefact::Artefact,
-    host::{Root, faulty::Faulty},
+    host::{
+        Root,
+        faulty::{Broken, Faulty},
+    },
     install,
+    kernel::{FilesOnly, Lsm, Order, fake::Fake},
     ledger::LEDGER,
 };
 
@@ -29,7 +33,7 @@ fn seccomp(name: &str, content: &str) -> Artefact {
 
 fn run(dir: &Path, desired: &[Artefact]) -> Report {
     let host = Root::open(dir).expect("a root");
-    install(&host, desired, &|_| false).expect("the ledger works")
+    install(&host, &FilesOnly, desired, &|_| false).expect("the ledger works")
 }
 
 /// Every file below a directory that is not the ledger, with its content.
@@ -125,7 +129,7 @@ fn planted_links_lead_nowhere() {
         symlink(outside.path(), &link).expect("links");
         // `var` also holds the ledger; then nothing can be done at all.
         let host = Root::open(dir.path()).expect("a root");
-        let problem = match install(&host, &[seccomp("a", "x")], &|_| false) {
+        let problem = match install(&host, &FilesOnly, &[seccomp("a", "x")], &|_| false) {
             Ok(report) => report.problems().next().map(str::to_owned),
             Err(error) => Some(error.to_string()),
         };
@@ -179,7 +183,7 @@ fn what_the_caller_keeps_is_kept() {
     a.source = "broken.yaml".to_owned();
     run(dir.path(), &[a, seccomp("b", "x")]);
     let host = Root::open(dir.path()).expect("a root");
-    install(&host, &[], &|entry| entry.source == "broken.yaml").expect("the ledger works");
+    install(&host, &FilesOnly, &[], &|entry| entry.source == "broken.yaml").expect("the ledger works");
     assert_eq!(files(dir.path()), BTreeMap::from([(at("a"), "x".into())]));
 }
 
@@ -191,7 +195,7 @@ fn a_damaged_ledger_stops_everything() {
     {
         fs::write(dir.path().join(LEDGER), damage).expect("writes");
         let host = Root::open(dir.path()).expect("a root");
-        let error = install(&host, &[], &|_| false).expect_err("refuses").to_string();
+        let error = install(&host, &FilesOnly, &[], &|_| false).expect_err("refuses").to_string();
         assert!(error.contains("nothing is touched"), "{error}");
         assert_eq!(files(dir.path()).len(), 1);
     }
@@ -216,7 +220,7 @@ fn after_a_failure_of_any_step_everything_is_old_or_new_and_the_next_run_converg
         run(dir.path(), &before);
         let host = Root::open(dir.path()).expect("a root");
         let counting = Faulty { host: &host, steps: Cell::new(0), fails_at: usize::MAX, dies: false };
-        install(&counting, &after, &|_| false).expect("works");
+        install(&counting, &FilesOnly, &after, &|_| false).expect("works");
         counting.steps.get()
     };
     assert!(total > 20, "{total} steps");
@@ -228,7 +232,7 @@ fn after_a_failure_of_any_step_everything_is_old_or_new_and_the_next_run_converg
             fs::write(&theirs, "theirs").expect("writes");
             let host = Root::open(dir.path()).expect("a root");
             let faulty = Faulty { host: &host, steps: Cell::new(0), fails_at, dies };
-            let report = install(&faulty, &after, &|_| false);
+            let report = install(&faulty, &FilesOnly, &after, &|_| false);
             let there = files(dir.path());
             for name in ["changed", "gone", "same", "added"] {
                 let content = there.get(&at(name)).map(String::as_str);
@@ -252,4 +256,152 @@ fn after_a_failure_of_any_step_everything_is_old_or_new_and_the_next_run_converg
             assert_eq!(files(dir.path()), expected, "step {fails_at}, dies {dies}: converged, no leftovers");
         }
     }
+}
+
+/// AppArmor and SELinux artefacts on a host with a kernel, and what the kernel holds afterwards.
+fn run_with(dir: &Path, kernel: &Fake, desired: &[Artefact]) -> Report {
+    let host = Root::open(dir).expect("a root");
+    install(&host, kernel, desired, &|_| false).expect("the ledger works")
+}
+
+fn apparmor(namespace: &str, name: &str, content: &str) -> Artefact {
+    artefact(Kind::AppArmorProfile, namespace, name, content)
+}
+
+#[test]
+fn profiles_are_loaded_once_and_again_after_a_boot() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut kernel = Fake { boot: "one".to_owned(), ..Fake::default() };
+    let desired = [apparmor("ns", "web", "1"), artefact(Kind::SelinuxProfile, "ns", "db", "1")];
+    assert!(run_with(dir.path(), &kernel, &desired).problems().next().is_none());
+    assert_eq!(kernel.text(Lsm::AppArmor, "web").as_deref(), Some("1"));
+    assert_eq!(kernel.text(Lsm::Selinux, "spo_db").as_deref(), Some("1"));
+    assert!(!run_with(dir.path(), &kernel, &desired).changed());
+    assert_eq!(*kernel.batches.borrow(), 1, "both in one batch, and nothing the second time");
+
+    // AppArmor forgets with a boot, the SELinux store does not.
+    kernel.held.borrow_mut().remove(&(Lsm::AppArmor, "web".to_owned()));
+    kernel.boot = "two".to_owned();
+    let states: Vec<_> = run_with(dir.path(), &kernel, &desired).outcomes.iter().map(|o| o.state).collect();
+    assert_eq!(states, [State::Loaded, State::Unchanged]);
+    // Somebody unloads it by hand.
+    kernel.held.borrow_mut().clear();
+    assert!(run_with(dir.path(), &kernel, &desired).changed());
+    assert_eq!(kernel.text(Lsm::Selinux, "spo_db").as_deref(), Some("1"));
+
+    let report = run_with(dir.path(), &kernel, &[]);
+    assert_eq!((report.removed.len(), report.stuck.len()), (2, 0));
+    assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());
+}
+
+#[test]
+fn what_the_module_refuses_does_not_replace_what_was_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = Fake::default();
+    run_with(dir.path(), &kernel, &[apparmor("ns", "web", "good")]);
+    let report =
+        run_with(dir.path(), &kernel, &[apparmor("ns", "web", "bad"), apparmor("ns", "new", "good")]);
+    assert_eq!(report.outcomes[0].problem.as_deref(), Some("bad policy"));
+    assert_eq!(report.outcomes[1].state, State::Written, "one bad profile stops no other");
+    assert_eq!(kernel.text(Lsm::AppArmor, "web").as_deref(), Some("good"));
+    let there = files(dir.path());
+    assert_eq!(there.get("etc/apparmor.d/spo.ns.web").map(String::as_str), Some("good"));
+    assert_eq!(there.len(), 2, "no leftovers: {there:?}");
+    // Repaired, it goes in.
+    assert!(run_with(dir.path(), &kernel, &[apparmor("ns", "web", "better")]).problems().next().is_none());
+    assert_eq!(kernel.text(Lsm::AppArmor, "web").as_deref(), Some("better"));
+}
+
+#[test]
+fn a_foreign_profile_in_the_kernel_is_never_replaced() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = Fake::default();
+    kernel.held.borrow_mut().insert((Lsm::AppArmor, "docker-default".to_owned()), "theirs".to_owned());
+    let report = run_with(dir.path(), &kernel, &[apparmor("ns", "docker-default", "ours")]);
+    let problem = report.outcomes[0].problem.as_deref().unwrap_or_default();
+    assert!(problem.contains("\"docker-default\" is loaded and not ours"), "{problem}");
+    run_with(dir.path(), &kernel, &[]);
+    assert_eq!(kernel.text(Lsm::AppArmor, "docker-default").as_deref(), Some("theirs"));
+    assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn a_host_without_the_module_says_so_and_gets_no_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = Fake { no_apparmor: Some("AppArmor is not enabled"), ..Fake::default() };
+    let report = run_with(dir.path(), &kernel, &[apparmor("ns", "web", "1"), seccomp("a", "1")]);
+    assert_eq!(report.outcomes[0].state, State::Unsupported);
+    assert_eq!(report.outcomes[0].problem.as_deref(), Some("AppArmor is not enabled"));
+    assert_eq!(report.problems().next(), None, "it is no failure");
+    assert_eq!(report.outcomes[1].state, State::Written);
+    assert_eq!(files(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_module_that_watches_the_files_is_asked_behind_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = Fake { order: Some(Order::AfterFile), ..Fake::default() };
+    let of = |content| [artefact(Kind::SelinuxProfile, "ns", "db", content)];
+    let report = run_with(dir.path(), &kernel, &of("bad"));
+    assert_eq!(report.outcomes[0].state, State::Failed);
+    assert_eq!(files(dir.path()).len(), 1, "the file comes first");
+    assert!(run_with(dir.path(), &kernel, &of("good")).problems().next().is_none());
+    assert_eq!(kernel.text(Lsm::Selinux, "spo_db").as_deref(), Some("good"));
+    assert_eq!(run_with(dir.path(), &kernel, &[]).removed.len(), 1);
+    assert!(kernel.held.borrow().is_empty());
+}
+
+/// As the test above for files, with a kernel: whatever step fails or is the last, the kernel holds the old or the
+/// new text, and the next run brings file and kernel to the same.
+#[test]
+fn file_and_kernel_converge_after_a_failure_of_any_step() {
+    let before = [apparmor("ns", "changed", "old"), apparmor("ns", "gone", "old")];
+    let after = [apparmor("ns", "changed", "new"), apparmor("ns", "added", "new")];
+    let attempt = |fails_at, dies| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let kernel = Fake::default();
+        run_with(dir.path(), &kernel, &before);
+        let host = Root::open(dir.path()).expect("a root");
+        let faulty = Faulty { host: &host, steps: Cell::new(0), fails_at, dies };
+        let _ = install(&faulty, &kernel, &after, &|_| false);
+        (dir, kernel, faulty.steps.get())
+    };
+    let total = attempt(usize::MAX, false).2;
+    assert!(total > 20, "{total} steps");
+    for dies in [false, true] {
+        for fails_at in 0..total {
+            let (dir, kernel, _) = attempt(fails_at, dies);
+            let changed = kernel.text(Lsm::AppArmor, "changed");
+            assert!(matches!(changed.as_deref(), Some("old" | "new")), "step {fails_at}: {changed:?}");
+            let again = run_with(dir.path(), &kernel, &after);
+            assert_eq!(again.problems().next(), None, "step {fails_at}, dies {dies}");
+            let held: Vec<_> =
+                kernel.held.borrow().iter().map(|((_, n), t)| (n.clone(), t.clone())).collect();
+            let want = [("added", "new"), ("changed", "new")].map(|(n, t)| (n.to_owned(), t.to_owned()));
+            assert_eq!(held, want, "step {fails_at}, dies {dies}");
+            assert_eq!(files(dir.path()).len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_full_or_read_only_file_system_and_a_removed_directory_lose_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    run(dir.path(), &[seccomp("a", "old")]);
+    let host = Root::open(dir.path()).expect("a root");
+    for (errno, words) in [(28, "No space left"), (30, "Read-only file system")] {
+        let broken = Broken { host: &host, errno };
+        let error = install(&broken, &FilesOnly, &[seccomp("a", "new")], &|_| false).expect_err("no ledger");
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(files(dir.path()), BTreeMap::from([(at("a"), "old".into())]));
+    }
+    fs::remove_dir_all(dir.path().join("var/lib/kubelet")).expect("removes");
+    assert!(run(dir.path(), &[seccomp("a", "new")]).problems().next().is_none());
+    assert_eq!(files(dir.path()), BTreeMap::from([(at("a"), "new".into())]));
+}
+
+/// Says in one line that a tier cannot run, or fails where it has to.
+pub(crate) fn skipped(tier: &str, reason: &str) {
+    println!("SKIPPED: {tier}: {reason}; install with scripts/install-test-tools");
+    assert_ne!(std::env::var("SPO_REQUIRE_TOOLS").as_deref(), Ok("1"), "{tier} has to run here");
 }

@@ -73,3 +73,51 @@ impl Host for Faulty<'_> {
         self.host.sweep(dir)
     }
 }
+
+/// A host that can be read, and on which every write fails with one error of the system.
+pub(crate) struct Broken<'h> {
+    pub(crate) host: &'h Root,
+    pub(crate) errno: i32,
+}
+
+impl Broken<'_> {
+    fn refuse<T>(&self) -> io::Result<T> {
+        Err(io::Error::from_raw_os_error(self.errno))
+    }
+}
+
+impl Host for Broken<'_> {
+    fn read(&self, path: &HostPath, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        self.host.read(path, limit)
+    }
+    fn stamp(&self, path: &HostPath) -> io::Result<Option<Stamp>> {
+        self.host.stamp(path)
+    }
+    fn make_dir(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+    fn stage(&self, _: &HostPath, _: &[u8], _: u32) -> io::Result<Staged> {
+        self.refuse()
+    }
+    fn sync(&self, _: &Staged) -> io::Result<()> {
+        self.refuse()
+    }
+    fn sync_all(&self, _: &str) -> io::Result<()> {
+        self.refuse()
+    }
+    fn commit(&self, _: &Staged, _: Replace) -> io::Result<Stamp> {
+        self.refuse()
+    }
+    fn discard(&self, _: &Staged) -> io::Result<()> {
+        self.refuse()
+    }
+    fn remove(&self, _: &HostPath) -> io::Result<()> {
+        self.refuse()
+    }
+    fn sync_dir(&self, _: &str) -> io::Result<()> {
+        self.refuse()
+    }
+    fn sweep(&self, _: &str) -> io::Result<()> {
+        self.refuse()
+    }
+}

@@ -6,6 +6,9 @@
 //!
 //! A manifest that cannot be read or used never takes away what an earlier version of it brought: the artefacts
 //! that came from it stay until it is repaired or deleted.
+//!
+//! With the root `/` profiles are loaded into the kernel as well; another root stands for a host and gets the files,
+//! and its SELinux modules if it holds a policy store.
 
 mod load;
 mod report;
@@ -29,6 +32,7 @@ use spo_node::{
     artefact::Artefact,
     compile::{Library, compile},
     host::Root,
+    kernel::Live,
     ledger::Entry,
 };
 
@@ -98,7 +102,8 @@ pub fn run_once(options: &Options) -> Result<Report, RunError> {
     let owners: Vec<usize> = artefacts.iter().map(|(line, _)| *line).collect();
     let artefacts: Vec<Artefact> = artefacts.into_iter().map(|(_, artefact)| artefact).collect();
     let broken = Broken::of(&lines);
-    let installed = spo_node::install(&host, &artefacts, &|entry| broken.may_have_brought(entry))?;
+    let kernel = Live::of(&options.root);
+    let installed = spo_node::install(&host, &kernel, &artefacts, &|entry| broken.may_have_brought(entry))?;
     for (line, outcome) in owners.iter().zip(&installed.outcomes) {
         lines[*line].settle(outcome);
     }
@@ -179,6 +184,7 @@ fn build(object: &AnyObject, library: &Library, manifest: &Manifest, line: &mut 
     match Artefact::new(object.kind(), object.key()?, compiled.bytes) {
         Ok(mut artefact) => {
             artefact.source.clone_from(&manifest.name);
+            artefact.origin = compiled.origin;
             line.artefact = Some(artefact.path.to_string());
             Some(artefact)
         }

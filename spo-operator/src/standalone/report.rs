@@ -53,6 +53,8 @@ pub struct Line {
 pub enum LineState {
     /// The profile is on the host.
     Installed,
+    /// The host has nothing that would read the profile.
+    Unsupported,
     /// The profile is switched off.
     Disabled,
     /// The profile is part of a recording that is merged later.
@@ -67,6 +69,7 @@ impl fmt::Display for LineState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Installed => "Installed",
+            Self::Unsupported => "Unsupported",
             Self::Disabled => "Disabled",
             Self::Partial => "Partial",
             Self::Read => "Read",
@@ -126,16 +129,27 @@ impl Line {
     }
 
     pub(super) fn settle(&mut self, outcome: &Outcome) {
-        self.changed = outcome.state == State::Written;
-        match &outcome.problem {
-            None => self.state = LineState::Installed,
-            Some(problem) => self.refuse(problem.clone()),
+        self.changed = matches!(outcome.state, State::Written | State::Loaded);
+        match (&outcome.problem, outcome.state) {
+            (None, _) => self.state = LineState::Installed,
+            (Some(reason), State::Unsupported) => {
+                self.state = LineState::Unsupported;
+                self.artefact = None;
+                let root = spo_model::FieldPath::root();
+                self.diagnostics.push(Diagnostic::new(Severity::Info, "unsupported", root, reason.clone()));
+            }
+            (Some(problem), _) => {
+                self.refuse(problem.clone());
+                self.diagnostics.extend(outcome.diagnostics.iter().skip(1).cloned());
+            }
         }
     }
 
     /// What stops the profile, empty if nothing does.
     fn problem(&self) -> String {
-        let errors: Vec<String> = self.diagnostics.iter().filter(|d| is_error(d)).map(brief).collect();
+        let stops =
+            |d: &&Diagnostic| is_error(d) || self.state == LineState::Unsupported && d.code == "unsupported";
+        let errors: Vec<String> = self.diagnostics.iter().filter(stops).map(brief).collect();
         errors.join("; ")
     }
 
