@@ -14,6 +14,7 @@ use crate::{
     Result, frame,
     input::{self, Source},
     output,
+    progress::Progress,
 };
 
 /// Check profiles of any kind and version: form, rules, base profiles, and whether they compile.
@@ -59,10 +60,13 @@ enum Deny {
 pub(crate) fn run(args: &Args) -> Result {
     let sources = input::sources(&args.profiles)?;
     let library = input::library(&sources);
+    let progress = Progress::of(sources.len(), "checking");
     let findings: Vec<(&Source, Diagnostic)> = sources
         .iter()
+        .inspect(|source| progress.step(&source.name))
         .flat_map(|source| check(source, &library).into_iter().map(move |d| (source, d)))
         .collect();
+    progress.done();
     match args.output {
         Format::Text => text(&sources, &findings),
         Format::Json => output::write("-", &format!("{:#}\n", json_list(&findings)), 0)?,

@@ -114,7 +114,7 @@ fn artefact(
 }
 
 /// The text with another name for its profile: the program that it attaches to.
-fn renamed(text: &str, program: &str) -> std::result::Result<String, Vec<spo_model::Diagnostic>> {
+pub(crate) fn renamed(text: &str, program: &str) -> std::result::Result<String, Vec<spo_model::Diagnostic>> {
     use spo_apparmor::tree::{Item, Value};
     if !program.starts_with('/') || program.chars().any(char::is_control) {
         let message = format!("{program:?} is no absolute path of a program");

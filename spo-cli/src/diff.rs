@@ -7,7 +7,7 @@ use spo_apparmor::meaning::{self, Compiled, Grants, Side};
 use spo_model::object::{AnyObject, AppArmorProfile, SeccompProfile, SelinuxProfile};
 use spo_node::compile::{Library, effective};
 
-use crate::{Result, frame, input, output};
+use crate::{Result, input, output};
 
 /// Compare what two profiles of one kind mean, not how they are written.
 ///
@@ -102,7 +102,9 @@ fn seccomp(
     library: &Library,
 ) -> Result<Comparison> {
     let policy = |(profile, source): Side1<'_, SeccompProfile>| {
-        effective(profile, library).map(|e| e.effective.policy).map_err(|problems| shown(source, &problems))
+        effective(profile, library)
+            .map(|e| e.effective.policy)
+            .map_err(|problems| input::shown(source, &problems))
     };
     let found = spo_seccomp::diff(&policy(a)?, &policy(b)?);
     let verdict = match found.relation {
@@ -118,7 +120,7 @@ fn apparmor(a: Side1<'_, AppArmorProfile>, b: Side1<'_, AppArmorProfile>) -> Res
     let read = |(profile, source): Side1<'_, AppArmorProfile>| -> Result<(Compiled, Grants)> {
         let name = profile.metadata.name.as_ref().map_or("", |n| n.as_str());
         let rendered = spo_apparmor::render(name, &profile.spec, &Default::default())
-            .map_err(|problems| shown(source, &problems))?;
+            .map_err(|problems| input::shown(source, &problems))?;
         let unit = spo_apparmor::load(&rendered.text, &spo_apparmor::render::Builtin, Default::default());
         let flat = unit.profiles.first().ok_or("there is no profile in the text")?;
         Ok((Compiled::new(flat, Default::default())?, Grants::of(flat)))
@@ -159,7 +161,7 @@ fn selinux(
         let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
         base.check(name, &profile.spec, &ancestors)
             .map(|checked| checked.effective())
-            .map_err(|problems| shown(source, &problems))
+            .map_err(|problems| input::shown(source, &problems))
     };
     let (a, b) = (effective(a)?, effective(b)?);
     let (mut less, mut more) = (Vec::new(), Vec::new());
@@ -177,12 +179,4 @@ fn selinux(
     };
     less.extend(more);
     Ok(Comparison { verdict, changes: less })
-}
-
-/// Shows findings and gives the error to end with.
-fn shown(source: &input::Source, problems: &[spo_model::Diagnostic]) -> String {
-    for problem in problems {
-        eprint!("{}", frame::frame(source, problem));
-    }
-    format!("{} has errors", source.name)
 }

@@ -14,7 +14,7 @@ use spo_node::compile::{Library, effective};
 use spo_seccomp::ArchExt as _;
 use spo_selinux_cil::policy::{Access, Why};
 
-use crate::{Result, frame, input};
+use crate::{Result, input};
 
 /// Tell what a profile does with a syscall, a file or an SELinux access, and which rule says so.
 ///
@@ -91,7 +91,7 @@ fn syscall(
             parsed.ok_or_else(|| format!("{value}: want INDEX=VALUE, an index from 0 to 5"))?;
         arguments[index] = value;
     }
-    let found = effective(profile, library).map_err(|problems| shown(source, &problems))?;
+    let found = effective(profile, library).map_err(|problems| input::shown(source, &problems))?;
     let Some(explanation) = spo_seccomp::explain_name(&found.effective.policy, arch, name, &arguments) else {
         let near = spo_model::syscall_names::suggest(name)
             .map_or(String::new(), |n| format!("; did you mean {n:?}?"));
@@ -108,7 +108,7 @@ fn syscall(
 fn file(profile: &AppArmorProfile, path: &str, permissions: &str, source: &input::Source) -> Result<bool> {
     let name = profile.metadata.name.as_ref().map_or("", |n| n.as_str());
     let rendered = spo_apparmor::render(name, &profile.spec, &Default::default())
-        .map_err(|problems| shown(source, &problems))?;
+        .map_err(|problems| input::shown(source, &problems))?;
     let unit = spo_apparmor::load(&rendered.text, &spo_apparmor::render::Builtin, Default::default());
     let flat = unit.profiles.first().ok_or("there is no profile in the text")?;
     let compiled = Compiled::new(flat, Default::default())?;
@@ -144,9 +144,10 @@ fn selinux(
     source: &input::Source,
 ) -> Result<bool> {
     let name = profile.metadata.name.as_ref().map_or("", |n| n.as_str());
-    let base = spo_selinux_cil::Base::builtin().map_err(|problems| shown(source, &problems))?;
+    let base = spo_selinux_cil::Base::builtin().map_err(|problems| input::shown(source, &problems))?;
     let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
-    let checked = base.check(name, &profile.spec, &ancestors).map_err(|problems| shown(source, &problems))?;
+    let checked =
+        base.check(name, &profile.spec, &ancestors).map_err(|problems| input::shown(source, &problems))?;
     let [target, class, permission] = question;
     let effective = checked.effective();
     let reasons = effective.get(&Access::new(target, class, permission));
@@ -173,12 +174,4 @@ fn why(reason: &Why) -> String {
         }
         _ => "a rule of the base policy".to_owned(),
     }
-}
-
-/// Shows findings and gives the error to end with.
-fn shown(source: &input::Source, problems: &[spo_model::Diagnostic]) -> String {
-    for problem in problems {
-        eprint!("{}", frame::frame(source, problem));
-    }
-    format!("{} has errors", source.name)
 }

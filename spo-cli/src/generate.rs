@@ -91,7 +91,7 @@ pub(crate) fn man(args: &ManArgs, command: clap::Command) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Print the version.
+/// Print the version and how the program was built.
 #[derive(clap::Args)]
 pub(crate) struct VersionArgs {
     /// As JSON.
@@ -102,17 +102,22 @@ pub(crate) struct VersionArgs {
 pub(crate) fn version(args: &VersionArgs) -> Result {
     let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
     let compiler = concat!("rustc >= ", env!("CARGO_PKG_RUST_VERSION"));
-    let fields = [("version", env!("CARGO_PKG_VERSION")), ("compiler", compiler), ("platform", &platform)];
+    // The names of the existing `spoc`, in its order. What a build from a package does not know is left out.
+    let fields = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("gitCommit", option_env!("SPO_GIT_COMMIT").unwrap_or_default()),
+        ("gitTreeState", option_env!("SPO_GIT_TREE_STATE").unwrap_or_default()),
+        ("buildDate", option_env!("SPO_BUILD_DATE").unwrap_or_default()),
+        ("compiler", compiler),
+        ("platform", &platform),
+    ];
+    let known = fields.into_iter().filter(|(_, value)| !value.is_empty());
     let text = if args.json {
-        let map: serde_json::Map<_, _> = fields.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+        let map: serde_json::Map<_, _> = known.map(|(k, v)| (k.to_owned(), json!(v))).collect();
         format!("{:#}\n", serde_json::Value::Object(map))
     } else {
-        fields
-            .iter()
-            .map(|(key, value)| {
-                format!("{:10} {value}\n", format!("{}{}:", key[..1].to_uppercase(), &key[1..]))
-            })
-            .collect()
+        let name = |key: &str| format!("{}{}:", key[..1].to_uppercase(), &key[1..]);
+        known.map(|(key, value)| format!("{:14} {value}\n", name(key))).collect()
     };
     output::write("-", &text, 0)?;
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use std::{
 };
 
 use spo_model::{
+    Diagnostic,
     manifest::{self, Content, Entry, Limits},
     object::AnyObject,
 };
@@ -21,13 +22,35 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
+impl Source {
+    /// Whether it came from standard input.
+    pub(crate) fn is_stdin(&self) -> bool {
+        self.name == STDIN
+    }
+}
+
+const STDIN: &str = "(standard input)";
+
+/// The file that is meant where none is given, as the existing `spoc` has it.
+pub(crate) fn default_file() -> String {
+    std::env::temp_dir().join("profile.yaml").display().to_string()
+}
+
+/// Shows findings about a source and gives the error to end with.
+pub(crate) fn shown(source: &Source, problems: &[Diagnostic]) -> String {
+    for problem in problems {
+        eprint!("{}", frame::frame(source, problem));
+    }
+    format!("{} has errors", source.name)
+}
+
 /// Reads `-` (standard input), files, folders (their `.yaml`, `.yml` and `.json` files) and patterns with `*`.
 pub(crate) fn sources(arguments: &[String]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for argument in arguments {
         if argument == "-" {
             sources.push(Source {
-                name: "(standard input)".to_owned(),
+                name: STDIN.to_owned(),
                 text: limited(io::stdin().lock(), "standard input")?,
             });
             continue;

@@ -10,12 +10,16 @@ mod check;
 mod convert;
 mod diff;
 mod explain;
+mod fmt;
 mod frame;
 mod generate;
+mod graph;
 mod host;
 mod input;
 mod merge;
 mod output;
+mod progress;
+mod run;
 
 use std::process::ExitCode;
 
@@ -26,7 +30,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 #[derive(Parser)]
 #[command(
     name = "spoc",
-    version,
+    version = concat!("version ", env!("CARGO_PKG_VERSION")),
+    disable_version_flag = true,
     after_help = "Examples:
   spoc check profiles/*.yaml                     say all that is wrong, with line and column
   spoc convert --to v1 old.yaml                  the same profile in another version
@@ -34,12 +39,16 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
   spoc explain profile.yaml openat               what happens to a syscall, and which rule says so
   spoc diff old.yaml new.yaml                    what became allowed or denied
   spoc base profile.yaml bases/*.yaml            the effective profile, with the origin of each rule
+  spoc run -p profile.yaml ls -l /               a command under a profile, and what it was denied
 
 `spoc COMMAND --help` tells more about each."
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print the version in one line.
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Subcommand)]
@@ -52,6 +61,10 @@ enum Command {
     #[command(alias = "m")]
     Merge(merge::Args),
     Base(base::Args),
+    Graph(graph::Args),
+    Fmt(fmt::Args),
+    #[command(alias = "x")]
+    Run(run::Args),
     #[command(alias = "i")]
     Install(host::InstallArgs),
     #[command(alias = "rm")]
@@ -79,6 +92,9 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Base(args) => base::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Install(args) => host::install(&args),
         Command::Remove(args) => host::remove(&args),
         Command::Schema(args) => generate::schema(&args),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use spo_apparmor::aare::Aare;
 use spo_model::{
     apparmor::{AppArmorAbstract, AppArmorBody},
     convert::encode,
@@ -49,8 +50,7 @@ pub(crate) fn run(args: &Args) -> Result {
         eprint!("{text}");
         return Ok(ExitCode::FAILURE);
     }
-    let default = std::env::temp_dir().join("profile.yaml");
-    let target = args.output_file.clone().unwrap_or_else(|| default.display().to_string());
+    let target = args.output_file.clone().unwrap_or_else(input::default_file);
     output::write(&target, &text, 0o600)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,6 +99,10 @@ fn merge(first: &AnyObject, others: &[AnyObject]) -> Result<AnyObject> {
             }
         }
         AnyObject::AppArmorProfile(profile) => {
+            if let AppArmorBody::Abstract(ours) = &mut profile.spec.body {
+                // In the form in which the result is written.
+                add(ours, &ours.clone());
+            }
             for other in others {
                 let AnyObject::AppArmorProfile(other) = other else { continue };
                 match (&mut profile.spec.body, &other.spec.body) {
@@ -127,18 +131,29 @@ fn add(ours: &mut AppArmorAbstract, theirs: &AppArmorAbstract) {
         union(&mut ours.read_only_paths, theirs.read_only_paths.as_ref());
         union(&mut ours.write_only_paths, theirs.write_only_paths.as_ref());
         union(&mut ours.read_write_paths, theirs.read_write_paths.as_ref());
-        // What is read here and written there is read and written.
+        // What is read here and written there is read and written, be it by a pattern.
         let read = ours.read_only_paths.clone().unwrap_or_default();
         let written = ours.write_only_paths.clone().unwrap_or_default();
-        let both: Vec<String> = read.into_iter().filter(|path| written.contains(path)).collect();
+        let both = |path: &&String| {
+            let other = if read.contains(path) { &written } else { &read };
+            other.contains(path) || absorbed(path, other)
+        };
+        let both: Vec<String> = read.iter().chain(&written).filter(both).cloned().collect();
         if !both.is_empty() {
             union(&mut ours.read_write_paths, Some(&both));
         }
         let all = ours.read_write_paths.clone().unwrap_or_default();
         for list in [&mut ours.read_only_paths, &mut ours.write_only_paths].into_iter().flatten() {
-            list.retain(|path| !all.contains(path));
+            list.retain(|path| !all.contains(path) && !absorbed(path, &all));
         }
     }
+    let files = ours
+        .filesystem
+        .iter_mut()
+        .flat_map(|fs| [&mut fs.read_only_paths, &mut fs.write_only_paths, &mut fs.read_write_paths]);
+    let programs =
+        ours.executable.iter_mut().flat_map(|x| [&mut x.allowed_executables, &mut x.allowed_libraries]);
+    files.chain(programs).for_each(absorb);
     if let Some(theirs) = &theirs.network {
         let ours = ours.network.get_or_insert_default();
         either(&mut ours.allow_raw, theirs.allow_raw);
@@ -161,6 +176,21 @@ fn union<T: Clone + Ord>(ours: &mut Option<Vec<T>>, theirs: Option<&Vec<T>>) {
         list.sort();
         list.dedup();
     }
+}
+
+/// Takes the paths out that a pattern of the same list covers.
+fn absorb(list: &mut Option<Vec<String>>) {
+    if let Some(list) = list {
+        let all = list.clone();
+        list.retain(|path| !absorbed(path, &all));
+    }
+}
+
+/// Whether a path without wildcards is covered by a pattern of a list.
+fn absorbed(path: &str, patterns: &[String]) -> bool {
+    let Some(literal) = Aare::parse(path).ok().and_then(|aare| aare.as_literal()) else { return false };
+    let covers = |pattern: &Aare| pattern.as_literal().is_none() && pattern.matches(&literal);
+    patterns.iter().filter_map(|pattern| Aare::parse(pattern).ok()).any(|pattern| covers(&pattern))
 }
 
 fn either(ours: &mut Option<bool>, theirs: Option<bool>) {

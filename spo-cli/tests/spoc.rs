@@ -261,9 +261,10 @@ fn schemas_crds_completions_manuals_and_the_version() {
 
 #[test]
 fn help_and_exit_statuses() {
-    for command in
-        ["check", "explain", "diff", "convert", "merge", "base", "install", "remove", "schema", "crds"]
-    {
+    for command in [
+        "check", "explain", "diff", "convert", "merge", "base", "graph", "fmt", "run", "install", "remove",
+        "schema", "crds", "version",
+    ] {
         let help = spoc(&[command, "--help"]);
         assert_eq!(code(&help), Some(0), "{command}");
         insta::assert_snapshot!(format!("help-{command}"), stdout(&help));
@@ -273,4 +274,214 @@ fn help_and_exit_statuses() {
     assert_eq!(code(&spoc(&["check", "--nonsense"])), Some(1));
     assert_eq!(code(&spoc(&["check", "nothing.yaml"])), Some(1));
     assert_eq!(code(&spoc(&["--version"])), Some(0));
+}
+
+const NO_MKDIR: &str = "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SeccompProfile\n\
+    metadata: {name: no-mkdir}\nspec:\n  defaultAction: SCMP_ACT_ALLOW\n  syscalls:\n  \
+    - {action: SCMP_ACT_ERRNO, names: [mkdir, mkdirat]}\n";
+
+#[test]
+fn run_confines_the_command_and_gives_its_status() {
+    let dir = folder();
+    let profile = file(&dir, "p.yaml", NO_MKDIR);
+    let made = dir.path().join("made");
+    let script = format!("mkdir {}; echo mkdir=$?; exit 7", made.display());
+    let output = spoc(&["run", "-p", &profile, "--", "sh", "-c", &script]);
+    assert_eq!(code(&output), Some(7), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "mkdir=1\n");
+    assert!(!made.exists());
+    let status =
+        spoc(&["run", "--profile", &profile, "grep", "-E", "^(Seccomp|NoNewPrivs):", "/proc/self/status"]);
+    // `proc_pid_status(5)`: 2 is SECCOMP_MODE_FILTER.
+    assert_eq!(stdout(&status), "NoNewPrivs:\t1\nSeccomp:\t2\n");
+    let killed = spoc(&["x", "-p", &profile, "--", "sh", "-c", "kill -9 $$"]);
+    assert_eq!(code(&killed), Some(128 + 9));
+}
+
+#[test]
+fn run_reads_runtime_json_and_names_what_stops_the_start() {
+    let dir = folder();
+    let json = dir.path().join("p.json").display().to_string();
+    spoc(&["convert", &file(&dir, "p.yaml", NO_MKDIR), "-o", &json]);
+    let target = dir.path().join("made").display().to_string();
+    assert_eq!(code(&spoc(&["run", "-p", &json, "mkdir", &target])), Some(1));
+    // The guide's profile does not allow execve, so nothing can be started under it.
+    let output = spoc(&["run", "-p", SECCOMP, "true"]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("the profile probably denies execve"), "{}", stderr(&output));
+    let output = spoc(&["run", "-p", &json, "no-such-program-anywhere"]);
+    assert!(stderr(&output).contains("no such program in PATH"), "{}", stderr(&output));
+    let output = spoc(&["run", "-p", SELINUX, "true"]);
+    assert!(stderr(&output).contains("cannot be run under a SelinuxProfile"), "{}", stderr(&output));
+}
+
+#[test]
+fn run_gives_up_privileges_under_sudo() {
+    if !rustix_root() {
+        println!("SKIPPED: sudo: the test does not run as root");
+        return;
+    }
+    let dir = folder();
+    let profile = file(&dir, "p.yaml", NO_MKDIR);
+    let output = Command::new(env!("CARGO_BIN_EXE_spoc"))
+        .args(["run", "-p", &profile, "--", "sh", "-c", "id -u; id -G; env | grep -c ^SUDO_; echo $USER"])
+        .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534"), ("SUDO_USER", "nobody")])
+        .output()
+        .expect("runs");
+    assert_eq!(stdout(&output), "65534\n65534\n0\nnobody\n", "{}", stderr(&output));
+}
+
+fn rustix_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("there");
+    status.lines().any(|line| line.starts_with("Uid:\t0\t0\t"))
+}
+
+#[test]
+fn graphs_of_filters_and_chains() {
+    let dir = folder();
+    let dot = stdout(&spoc(&["graph", &file(&dir, "p.yaml", NO_MKDIR)]));
+    assert!(dot.starts_with("digraph filter {") && dot.contains("label=\"ERRNO(1)\""), "{dot}");
+    let chain = stdout(&spoc(&["graph", "--of", "chain", BASED, "--base", "deploy/base-profiles"]));
+    assert!(chain.contains("production/app-with-network") && chain.contains("n0 -> n1"), "{chain}");
+    let svg = stdout(&spoc(&["graph", SELINUX, "--output", "svg"]));
+    assert!(svg.contains("<svg") && svg.contains("nginx-selinux"), "{svg}");
+    let nothing = spoc(&["graph", APPARMOR]);
+    assert!(stderr(&nothing).contains("nothing to draw of a"), "{}", stderr(&nothing));
+}
+
+#[test]
+fn fmt_changes_layout_and_nothing_else() {
+    let dir = folder();
+    let manifest = "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: AppArmorProfile\nmetadata:\n  \
+        name: web   # the name\nspec:\n  policy: |\n    profile web {\n        /etc/hosts r, # hosts\n\n\n   \
+        \x20# more\n    /etc/passwd r,\n    }\n  mode: Enforce\n";
+    let path = file(&dir, "web.yaml", manifest);
+    let check = spoc(&["fmt", "--check", &path]);
+    assert_eq!((code(&check), stdout(&check)), (Some(1), format!("would format {path}\n")));
+    assert_eq!(fs::read_to_string(&path).expect("there"), manifest);
+    assert_eq!(code(&spoc(&["fmt", &path])), Some(0));
+    let want = "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: AppArmorProfile\nmetadata:\n  \
+        name: web   # the name\nspec:\n  policy: |\n    profile web {\n      /etc/hosts r, # hosts\n\n      # more\n   \
+        \x20  /etc/passwd r,\n    }\n  mode: Enforce\n";
+    assert_eq!(fs::read_to_string(&path).expect("there"), want);
+    assert_eq!(code(&spoc(&["fmt", "--check", &path])), Some(0), "formatting twice changes nothing");
+    let cil = file(&dir, "a.cil", "(block a (type b) ; why\n(allow b self (file (read))))");
+    assert_eq!(code(&spoc(&["fmt", &cil])), Some(0));
+    let text = fs::read_to_string(&cil).expect("there");
+    assert!(text.starts_with("(block a\n    (type b)") && text.contains("; why"), "{text}");
+    let broken = file(&dir, "b.cil", "(block");
+    assert!(stderr(&spoc(&["fmt", &broken])).contains("b.cil"), "the file is named");
+}
+
+/// What `oci-cli.md` says of `merge`, word for word.
+#[test]
+fn merge_as_the_specification_says() {
+    let dir = folder();
+    let apparmor = |spec: &str| {
+        format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: AppArmorProfile\nmetadata: {{name: x}}\n\
+             spec: {{abstract: {spec}}}\n"
+        )
+    };
+    // "globs of the first file absorb matching paths; read+write on one path becomes rw; lists sorted"
+    let a = file(
+        &dir,
+        "a.yaml",
+        &apparmor("{filesystem: {readOnlyPaths: ['/etc/**', /var/z], writeOnlyPaths: [/run/x]}}"),
+    );
+    let b = file(
+        &dir,
+        "b.yaml",
+        &apparmor(
+            "{filesystem: {readOnlyPaths: [/etc/hosts, /run/x, /a]}, capability: {allowedCapabilities: [net_raw]}}",
+        ),
+    );
+    let merged = stdout(&spoc(&["merge", &a, &b, "-o", "-"]));
+    let merged: Value = serde_json::to_value(
+        serde_saphyr::from_str::<std::collections::BTreeMap<String, Value>>(&merged).expect("YAML"),
+    )
+    .expect("JSON");
+    let files = &merged["spec"]["abstract"]["filesystem"];
+    assert_eq!(files["readOnlyPaths"], serde_json::json!(["/a", "/etc/**", "/var/z"]));
+    assert_eq!(files["readWritePaths"], serde_json::json!(["/run/x"]));
+    assert_eq!(
+        merged["spec"]["abstract"]["capability"]["allowedCapabilities"],
+        serde_json::json!(["net_raw"])
+    );
+    // "same → exit 0; else the merged YAML on stderr, exit 1", and nothing is written
+    assert_eq!(code(&spoc(&["merge", "-c", &a, &a])), Some(0));
+    let check = spoc(&["m", "--check", &a, &b]);
+    assert_eq!((code(&check), stdout(&check).as_str()), (Some(1), ""));
+    assert!(stderr(&check).contains("kind: AppArmorProfile"));
+    // "SELinux: union of allow, inherit of the first only"
+    let selinux = |inherit: &str, allow: &str| {
+        format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SelinuxProfile\nmetadata: {{name: x}}\n\
+             spec: {{inherit: [{{name: {inherit}}}], allow: {allow}}}\n"
+        )
+    };
+    let a = file(&dir, "sa.yaml", &selinux("container", "{var_log_t: {dir: [search]}}"));
+    let b =
+        file(&dir, "sb.yaml", &selinux("net_container", "{var_log_t: {dir: [open, search], file: [read]}}"));
+    let text = stdout(&spoc(&["merge", &a, &b, "-o", "-"]));
+    assert!(
+        !text.contains("net_container") && text.contains("- search\n") && text.contains("- open\n"),
+        "{text}"
+    );
+    // "all must be one kind (else error naming both)"
+    let kinds = spoc(&["merge", &a, SECCOMP]);
+    assert_eq!(code(&kinds), Some(1));
+    assert!(stderr(&kinds).contains("SelinuxProfile") && stderr(&kinds).contains("SeccompProfile"));
+}
+
+/// What `oci-cli.md` says of `convert` and `version`.
+#[test]
+fn convert_and_version_as_the_specification_says() {
+    let dir = folder();
+    // "spec as 2-space JSON (no trailing newline)"
+    let json = stdout(&spoc(&["convert", &file(&dir, "p.yaml", NO_MKDIR)]));
+    assert!(
+        json.starts_with("{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"") && !json.ends_with('\n'),
+        "{json}"
+    );
+    // "profile name = --program-name, else metadata.name with a notice that an unattached profile results"
+    let named = spoc(&["c", "-p", "/usr/sbin/nginx", APPARMOR]);
+    assert!(stdout(&named).contains("/usr/sbin/nginx"), "{}", stdout(&named));
+    assert!(stderr(&spoc(&["convert", APPARMOR])).contains("attached to nothing"));
+    // "Output mode 0600 when created"
+    let target = dir.path().join("out.json");
+    spoc(&["convert", "-o", target.to_str().expect("text"), SECCOMP]);
+    assert_eq!(fs::metadata(&target).expect("there").permissions().mode() & 0o777, 0o600);
+    // "the input must be a CRD file (raw JSON is refused: no kind)"
+    let raw = spoc(&["convert", target.to_str().expect("text")]);
+    assert_eq!(code(&raw), Some(1));
+    // version: on standard output with a newline; the names and their order
+    let text = stdout(&spoc(&["v"]));
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
+    let order = ["Version", "GitCommit", "GitTreeState", "BuildDate", "Compiler", "Platform"];
+    let places: Vec<usize> = names
+        .iter()
+        .map(|name| order.iter().position(|known| known == name).expect("a known name"))
+        .collect();
+    assert!(places.is_sorted() && names.first() == Some(&"Version"), "{names:?}");
+    let line = stdout(&spoc(&["--version"]));
+    assert_eq!(line, format!("spoc version {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn install_takes_the_program_behind_the_profile() {
+    let dir = folder();
+    let spec = "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: AppArmorProfile\nmetadata: {name: web}\n\
+                spec: {abstract: {filesystem: {readOnlyPaths: [/etc/hosts]}}}\n";
+    let profile = file(&dir, "web.yaml", spec);
+    let root = dir.path().join("node");
+    fs::create_dir(&root).expect("makes");
+    let root = root.to_str().expect("text");
+    let output = spoc(&["install", "--root", root, &profile, "/usr/sbin/web"]);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let text = fs::read_to_string(format!("{root}/etc/apparmor.d/spo..web")).expect("there");
+    assert!(text.contains("profile /usr/sbin/web ") || text.contains("\n/usr/sbin/web "), "{text}");
+    let output = spoc(&["install", "--root", root, SECCOMP, "/usr/sbin/web"]);
+    assert!(stderr(&output).contains("leave EXECUTABLE out"), "{}", stderr(&output));
+    assert_eq!(code(&spoc(&["rm", "--root", root, &profile, "/usr/sbin/web"])), Some(0));
 }

@@ -17,7 +17,7 @@ pub(crate) mod fake;
 
 use std::collections::BTreeSet;
 
-use spo_model::{Diagnostic, FieldPath, kind::Kind};
+use spo_model::{Diagnostic, FieldPath, Span, kind::Kind};
 
 pub use apparmor::AppArmor;
 pub use command::Tools;
@@ -151,17 +151,20 @@ impl Load<'_> {
         let text = String::from_utf8_lossy(self.bytes);
         let line = text.lines().nth(span.line.saturating_sub(1) as usize).unwrap_or_default().trim();
         let shown: String = line.chars().take(160).collect();
-        let (path, message) = match self.origin.filter(|origin| span.line > origin.lines_before) {
-            Some(origin) => {
-                let place = format!("line {}, column {}", span.line - origin.lines_before, span.column);
-                (origin.path.clone(), format!("{} ({place}: `{shown}`)", finding.message))
-            }
-            None => {
-                let place = format!("line {} of what was generated", span.line);
-                (FieldPath::of("spec"), format!("{} ({place}: `{shown}`)", finding.message))
-            }
+        let Some(origin) = self.origin.filter(|origin| span.line > origin.lines_before) else {
+            let message =
+                format!("{} (line {} of what was generated: `{shown}`)", finding.message, span.line);
+            return Diagnostic { path: FieldPath::of("spec"), message, span: None, ..finding };
         };
-        Diagnostic { path, message, span: None, ..finding }
+        let before: usize = text.split_inclusive('\n').take(origin.lines_before as usize).map(str::len).sum();
+        let span = Span {
+            start: span.start.saturating_sub(before),
+            end: span.end.saturating_sub(before),
+            line: span.line - origin.lines_before,
+            ..span
+        };
+        let message = format!("{} (line {}, column {}: `{shown}`)", finding.message, span.line, span.column);
+        Diagnostic { path: origin.path.clone(), message, span: Some(span), ..finding }
     }
 }
 

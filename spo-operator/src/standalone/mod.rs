@@ -105,6 +105,10 @@ pub fn run_once(options: &Options) -> Result<Report, RunError> {
     let kernel = Live::of(&options.root);
     let installed = spo_node::install(&host, &kernel, &artefacts, &|entry| broken.may_have_brought(entry))?;
     for (line, outcome) in owners.iter().zip(&installed.outcomes) {
+        let manifest = manifests.iter().find(|manifest| manifest.name == lines[*line].manifest);
+        if let Some(manifest) = manifest {
+            lines[*line].add(manifest, outcome.diagnostics.clone());
+        }
         lines[*line].settle(outcome);
     }
     Ok(Report { lines, removed: installed.removed, stuck: installed.stuck })

@@ -138,10 +138,9 @@ impl Line {
                 let root = spo_model::FieldPath::root();
                 self.diagnostics.push(Diagnostic::new(Severity::Info, "unsupported", root, reason.clone()));
             }
-            (Some(problem), _) => {
-                self.refuse(problem.clone());
-                self.diagnostics.extend(outcome.diagnostics.iter().skip(1).cloned());
-            }
+            // What the module's compiler said is here already, with its place.
+            (Some(_), _) if !outcome.diagnostics.is_empty() => self.state = LineState::Error,
+            (Some(problem), _) => self.refuse(problem.clone()),
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
 use std::{
+    ffi::{CStr, CString},
     io,
     os::fd::{FromRawFd, OwnedFd},
 };
@@ -57,6 +58,30 @@ pub fn load_with_listener(program: &Program, options: &LoadOptions) -> io::Resul
     let fd = i32::try_from(fd).map_err(|_| io::Error::other("the kernel returned no descriptor"))?;
     // SAFETY: with NEW_LISTENER a successful seccomp(2) returns a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Binds the calling thread to a program, if there is one, and executes a file; comes back only with an error.
+///
+/// Between the filter and the new image there is nothing but `execve(2)`: no allocation, no other call, so a filter
+/// need not allow more than that and what the new program does.
+pub fn load_and_exec(
+    filter: Option<(&Program, LoadOptions)>,
+    path: &CStr,
+    argv: &[CString],
+    envp: &[CString],
+) -> io::Error {
+    let pointers = |list: &[CString]| {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    if let Some((program, options)) = filter
+        && let Err(error) = install(program.insns(), &options, 0)
+    {
+        return error;
+    }
+    // SAFETY: `path` is a C string; both lists hold pointers to C strings that outlive the call, and end with null.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 const SET_MODE_FILTER: libc::c_ulong = 1;
