@@ -58,12 +58,16 @@ pub fn observe(host: &dyn Host, kernel: &dyn Kernel, desired: &[Artefact]) -> Re
         // Leftovers are invisible to everybody else, so failing to remove one is no reason to stop.
         let _ = host.sweep(directory);
     }
-    let files = paths.into_iter().map(|path| (path.clone(), look(host, path, &ledger))).collect();
+    let paths: Vec<&HostPath> = paths.into_iter().collect();
+    let stamps = host.stamps(&paths);
+    let files =
+        paths.into_iter().zip(stamps).map(|(path, stamp)| (path.clone(), look(host, path, stamp, &ledger)));
+    let files = files.collect();
     Ok(Observed { ledger, files, survey })
 }
 
-fn look(host: &dyn Host, path: &HostPath, ledger: &Ledger) -> Found {
-    let stamp = match host.stamp(path) {
+fn look(host: &dyn Host, path: &HostPath, stamp: io::Result<Option<Stamp>>, ledger: &Ledger) -> Found {
+    let stamp = match stamp {
         Ok(Some(stamp)) => stamp,
         Ok(None) => return Found::Nothing,
         Err(error) => return Found::Unreadable(error),

@@ -51,9 +51,6 @@ fn container(seccomp: &Value, script: &str) -> (bool, String) {
     config["root"]["readonly"] = json!(false);
     config["linux"]["seccomp"] = seccomp.clone();
     fs::write(&path, config.to_string()).expect("writes");
-    let name = format!("spo-test-{}-{}", std::process::id(), bundle.path().display().to_string().len());
-    let unique =
-        format!("{name}-{}", bundle.path().file_name().expect("a name").to_string_lossy().replace('.', ""));
     let folder = bundle.path().file_name().expect("a name").to_string_lossy().replace('.', "");
     let output = Command::new("runc")
         .args(["run", "--bundle"])

@@ -29,6 +29,11 @@ pub trait Host {
     /// Anything but a regular file at the path, a symlink on the way.
     fn stamp(&self, path: &HostPath) -> io::Result<Option<Stamp>>;
 
+    /// As [`Self::stamp`] for many paths; those of one directory should follow each other.
+    fn stamps(&self, paths: &[&HostPath]) -> Vec<io::Result<Option<Stamp>>> {
+        paths.iter().map(|path| self.stamp(path)).collect()
+    }
+
     /// Makes a directory and those above it.
     ///
     /// # Errors

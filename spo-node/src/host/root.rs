@@ -81,16 +81,22 @@ impl Host for Root {
     }
 
     fn stamp(&self, path: &HostPath) -> io::Result<Option<Stamp>> {
-        let (dir, name) = path.split();
-        let Some(directory) = self.existing(dir)? else { return Ok(None) };
-        match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
-                Err(not_regular(path))
+        let Some(directory) = self.existing(path.split().0)? else { return Ok(None) };
+        stamp_in(&directory, path)
+    }
+
+    fn stamps(&self, paths: &[&HostPath]) -> Vec<io::Result<Option<Stamp>>> {
+        let mut stamps = Vec::with_capacity(paths.len());
+        for paths in paths.chunk_by(|a, b| a.split().0 == b.split().0) {
+            // One directory opened for all of its files; if that fails, every path says so by itself.
+            match paths.first().map(|path| self.existing(path.split().0)) {
+                Some(Ok(Some(directory))) => {
+                    stamps.extend(paths.iter().map(|path| stamp_in(&directory, path)));
+                }
+                _ => stamps.extend(paths.iter().map(|path| self.stamp(path))),
             }
-            Ok(stat) => Ok(Some(stamp_of(&stat))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(explain(errno, path.as_str())),
         }
+        stamps
     }
 
     fn make_dir(&self, dir: &str) -> io::Result<()> {
@@ -197,6 +203,15 @@ impl Host for Root {
             }
         }
         Ok(())
+    }
+}
+
+fn stamp_in(directory: &OwnedFd, path: &HostPath) -> io::Result<Option<Stamp>> {
+    match statat(directory, path.split().1, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Err(not_regular(path)),
+        Ok(stat) => Ok(Some(stamp_of(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(explain(errno, path.as_str())),
     }
 }
 
