@@ -79,6 +79,8 @@ pub(crate) fn completions(args: &CompletionsArgs, command: &mut clap::Command) -
 
 /// Write the manual pages, one per command, into a folder.
 #[derive(clap::Args)]
+#[command(after_help = "Example:
+  spoc man /usr/local/share/man/man1 && man spoc-check")]
 pub(crate) struct ManArgs {
     /// The folder.
     #[arg(value_name = "DIR")]
@@ -93,6 +95,8 @@ pub(crate) fn man(args: &ManArgs, command: clap::Command) -> Result {
 
 /// Print the version and how the program was built.
 #[derive(clap::Args)]
+#[command(after_help = "Example:
+  spoc version --json")]
 pub(crate) struct VersionArgs {
     /// As JSON.
     #[arg(short, long)]

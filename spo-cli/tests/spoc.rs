@@ -262,8 +262,22 @@ fn schemas_crds_completions_manuals_and_the_version() {
 #[test]
 fn help_and_exit_statuses() {
     for command in [
-        "check", "explain", "diff", "convert", "merge", "base", "graph", "fmt", "run", "install", "remove",
-        "schema", "crds", "version",
+        "check",
+        "explain",
+        "diff",
+        "convert",
+        "merge",
+        "base",
+        "graph",
+        "fmt",
+        "run",
+        "install",
+        "remove",
+        "schema",
+        "crds",
+        "version",
+        "completions",
+        "man",
     ] {
         let help = spoc(&[command, "--help"]);
         assert_eq!(code(&help), Some(0), "{command}");

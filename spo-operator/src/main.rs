@@ -49,6 +49,9 @@ struct Standalone {
     /// Go on and follow every change of the manifests.
     #[arg(long)]
     watch: bool,
+    /// Leave SELinux modules to the `selinuxd` behind this socket instead of calling semodule.
+    #[arg(long, value_name = "SOCKET")]
+    selinuxd: Option<PathBuf>,
     /// What to print.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -87,8 +90,12 @@ fn main() -> ExitCode {
 }
 
 fn run_standalone(args: &Standalone) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let options =
-        Options { manifests: args.manifests.clone(), root: args.root.clone(), limits: Limits::default() };
+    let options = Options {
+        manifests: args.manifests.clone(),
+        root: args.root.clone(),
+        selinuxd: args.selinuxd.clone(),
+        limits: Limits::default(),
+    };
     let mut success = true;
     if args.watch {
         standalone::watch(&options, &mut |result| {

@@ -369,3 +369,42 @@ fn help_teaches() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("standalone-help", help(&["standalone", "--help"]));
 }
+
+/// The guide's artefacts are what the real tools take.
+#[test]
+fn the_real_compilers_accept_what_is_written() {
+    let node = tempfile::tempdir().expect("a folder");
+    let guide = workspace().join("examples/guide");
+    let bases = workspace().join("deploy/base-profiles");
+    let output = command(&[&guide, &bases], node.path()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let tool = |tier: &str, path: &str| {
+        let there = Path::new(path).exists();
+        if !there {
+            println!("SKIPPED: {tier}: {path} is not installed; install with scripts/install-test-tools");
+            assert_ne!(std::env::var("SPO_REQUIRE_TOOLS").as_deref(), Ok("1"), "{tier} has to run here");
+        }
+        there
+    };
+    if tool("apparmor", "/usr/sbin/apparmor_parser") {
+        let profile = node.path().join("etc/apparmor.d/spo.production.nginx-apparmor");
+        let output =
+            Command::new("/usr/sbin/apparmor_parser").arg("-QK").arg(&profile).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    if tool("selinux", "/usr/bin/secilc") {
+        let dir = tempfile::tempdir().expect("a folder");
+        let base = dir.path().join("base.cil");
+        let templates = dir.path().join("templates.cil");
+        fs::write(&base, spo_selinux_cil::templates::minimal_base()).expect("writes");
+        fs::write(&templates, spo_selinux_cil::templates::TEMPLATES).expect("writes");
+        let output = Command::new("/usr/bin/secilc")
+            .arg("-o")
+            .arg(dir.path().join("policy"))
+            .args(["-f", "/dev/null"])
+            .args([&base, &templates, &node.path().join("etc/selinux.d/spo_nginx-selinux.cil")])
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -136,6 +136,18 @@ fn apparmor_profiles_in_a_guest() {
 }
 
 #[test]
+fn full_and_read_only_file_systems_in_a_guest() {
+    if !guest_tools("disk-guest", &[]) {
+        return;
+    }
+    let share = tempfile::tempdir().expect("a directory");
+    let spoc = binary("spo-cli", "spoc");
+    fs::copy(example("02-seccomp.yaml"), share.path().join("guide.yaml")).expect("copies");
+    let script = include_str!("../guest/disk.sh").replace("SPOC", &format!("/host{}", spoc.display()));
+    guest::run(Security::AppArmor, share.path(), &script).expect("boots").assert(11);
+}
+
+#[test]
 fn selinux_profiles_in_a_guest() {
     if !guest_tools("selinux-guest", &["semodule", "secilc"]) {
         return;

@@ -18,6 +18,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use spo_model::{
@@ -32,7 +33,7 @@ use spo_node::{
     artefact::Artefact,
     compile::{Library, compile},
     host::Root,
-    kernel::Live,
+    kernel::{Live, Selinuxd},
     ledger::Entry,
 };
 
@@ -49,6 +50,8 @@ pub struct Options {
     pub manifests: Vec<PathBuf>,
     /// The directory that stands for the host's root.
     pub root: PathBuf,
+    /// The socket of the `selinuxd` that takes SELinux modules, if it is not `semodule`.
+    pub selinuxd: Option<PathBuf>,
     /// How much one manifest may demand.
     pub limits: Limits,
 }
@@ -56,7 +59,12 @@ pub struct Options {
 impl Options {
     /// Manifests from one directory onto the host below another, with the default limits.
     pub fn new(manifests: &Path, root: &Path) -> Self {
-        Self { manifests: vec![manifests.to_owned()], root: root.to_owned(), limits: Limits::default() }
+        Self {
+            manifests: vec![manifests.to_owned()],
+            root: root.to_owned(),
+            selinuxd: None,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -102,7 +110,10 @@ pub fn run_once(options: &Options) -> Result<Report, RunError> {
     let owners: Vec<usize> = artefacts.iter().map(|(line, _)| *line).collect();
     let artefacts: Vec<Artefact> = artefacts.into_iter().map(|(_, artefact)| artefact).collect();
     let broken = Broken::of(&lines);
-    let kernel = Live::of(&options.root);
+    let mut kernel = Live::of(&options.root);
+    if let Some(socket) = &options.selinuxd {
+        kernel = kernel.with_selinuxd(Selinuxd::new(socket, Duration::from_secs(60)));
+    }
     let installed = spo_node::install(&host, &kernel, &artefacts, &|entry| broken.may_have_brought(entry))?;
     for (line, outcome) in owners.iter().zip(&installed.outcomes) {
         let manifest = manifests.iter().find(|manifest| manifest.name == lines[*line].manifest);
