@@ -58,6 +58,7 @@ pub mod parser_output;
 pub mod print;
 pub mod render;
 mod source;
+mod spelling;
 pub mod tree;
 
 pub use expand::{Files, IncludeCache, NoIncludes, Resolver, Unit, load, load_cached};

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use crate::{
     TextRange,
+    spelling::{self, WordRule},
     tree::{
         AssignValue, ClassPerms, Condition, ConditionOp, Expr, FilePerms, FileRule, If, Include,
         IncludeTarget, Item, Owner, Policy, Prefix, Profile, ProfileKind, Rule, RuleKind, Value,
@@ -164,9 +165,15 @@ impl Display for Head<'_> {
         }
         match &profile.namespace {
             Some(namespace) => {
-                let full = format!(":{namespace}:{}", profile.name.text);
-                let range = TextRange::default();
-                write!(f, "{}", Value { text: full, quoted: profile.name.quoted, range })?;
+                // The first two slashes of a name would be taken for those of the form ":ns://name".
+                let slashes = if profile.name.text.starts_with("//") { "//" } else { "" };
+                let full = format!(":{namespace}:{slashes}{}", profile.name.text);
+                spelling::write(f, &full, WordRule::Id, profile.name.quoted)?;
+            }
+            // A path with a sign of assignment would be read as one.
+            None if profile.kind == ProfileKind::Path => {
+                let quoted = profile.name.quoted || profile.name.text.contains('=');
+                spelling::write(f, &profile.name.text, WordRule::Id, quoted)?;
             }
             None => write!(f, "{}", profile.name)?,
         }
@@ -195,8 +202,6 @@ impl Display for IncludeTarget {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(path) => write!(f, "<{path}>"),
-            // In quotes a backslash at the end would take the quote in.
-            Self::Local(path) if path.ends_with('\\') => f.write_str(path),
             Self::Local(path) => write!(f, "\"{path}\""),
         }
     }
@@ -398,7 +403,7 @@ fn write_peer(f: &mut Formatter<'_>, list: &[Condition]) -> fmt::Result {
 
 impl Display for Condition {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.key)?;
+        write!(f, "{}", Key(&self.key))?;
         f.write_str(match self.op {
             ConditionOp::Equals => "=",
             ConditionOp::In => " in ",
@@ -418,7 +423,7 @@ fn spaced(parts: impl Iterator<Item = impl Display>) -> String {
 
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_value(f, self, crate::tree::needs_quotes(&self.text))
+        spelling::write(f, &self.text, WordRule::Id, self.quoted)
     }
 }
 
@@ -427,8 +432,7 @@ struct ConditionValue<'a>(&'a Value);
 
 impl Display for ConditionValue<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = &self.0.text;
-        write_value(f, self.0, crate::tree::needs_quotes(text) || has_unescaped(text, b"=()"))
+        spelling::write(f, &self.0.text, WordRule::Condition, self.0.quoted)
     }
 }
 
@@ -437,10 +441,8 @@ struct ListValue<'a>(&'a Value);
 
 impl Display for ListValue<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = &self.0.text;
-        let commas = has_unescaped(text, b",()");
-        // A value behind "=" may not begin with another sign.
-        write_value(f, self.0, crate::tree::needs_quotes(text) || commas || text.starts_with('='))
+        let quoted = self.0.quoted || !spelling::is_word(&self.0.text, WordRule::Condition);
+        spelling::write(f, &self.0.text, WordRule::List, quoted)
     }
 }
 
@@ -448,39 +450,17 @@ struct OperandValue<'a>(&'a Value);
 
 impl Display for OperandValue<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = &self.0.text;
-        write_value(
-            f,
-            self.0,
-            crate::tree::needs_quotes(text) || text.contains(['(', ')', '=', '<', '>', '!', '#', ',']),
-        )
+        spelling::write(f, &self.0.text, WordRule::Operand, self.0.quoted)
     }
 }
 
-fn has_unescaped(text: &str, signs: &[u8]) -> bool {
-    let mut escaped = false;
-    text.bytes().any(|b| {
-        let found = !escaped && signs.contains(&b);
-        escaped = !escaped && b == b'\\';
-        found
-    })
-}
+/// The key of a condition; those of extended attributes are free text.
+struct Key<'a>(&'a str);
 
-fn write_value(f: &mut Formatter<'_>, value: &Value, quote: bool) -> fmt::Result {
-    if !quote && !value.quoted {
-        return f.write_str(&value.text);
+impl Display for Key<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        spelling::write(f, self.0, WordRule::Condition, false)
     }
-    f.write_str("\"")?;
-    let mut escaped = false;
-    for c in value.text.chars() {
-        // A quote inside would end the string.
-        if c == '"' && !escaped {
-            f.write_str("\\")?;
-        }
-        escaped = !escaped && c == '\\';
-        write!(f, "{c}")?;
-    }
-    f.write_str(if escaped { "\\\"" } else { "\"" })
 }
 
 #[cfg(test)]

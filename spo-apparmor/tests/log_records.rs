@@ -199,3 +199,20 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_label_may_begin_with_a_namespace_or_only_look_like_it() {
+    let name = |label: &str| {
+        let line = format!(r#"apparmor="DENIED" operation="capable" profile="{label}" capname="chown""#);
+        let record = parse_line(&line).unwrap();
+        let text = spo_apparmor::print(&policy_of(&learn([&record], Choices::default())));
+        let parsed = spo_apparmor::parse(&text, Default::default());
+        assert!(parsed.is_ok(), "{text}: {:?}", parsed.diagnostics);
+        let profile = parsed.policy.profiles().next().unwrap().clone();
+        (profile.namespace, profile.name.text)
+    };
+    assert_eq!(name(":ns://app"), (Some("ns".to_owned()), "app".to_owned()));
+    assert_eq!(name(":"), (None, "\\072".to_owned()));
+    assert_eq!(name("::x"), (None, "\\072:x".to_owned()));
+    assert_eq!(name("app//hat"), (None, "app".to_owned()));
+}

@@ -396,3 +396,73 @@ fn refusals_name_the_file() {
     assert!(places.contains(&(spo_model::Severity::Error, Some(plain.as_str()), Some(3))), "{found:?}");
     fs::remove_dir_all(&dir).unwrap();
 }
+
+/// Spellings at the edge of the lexer, with the verdict of the real parser.
+#[test]
+fn odd_spellings_get_the_same_verdict() {
+    if !present() {
+        return;
+    }
+    let mut texts: Vec<String> = [
+        "deny file,",
+        "audit deny file,",
+        "file,",
+        "audit file,",
+        "\"/a\\\\\" r,",
+        "\"/a\\\\\" r,\n\"/b\" r,",
+        "\"/a\\\" r,",
+        "\"/a\\\" b\" r,",
+        "\"/a\\134\" r,\n\"/b\" r,",
+        "/a\\\\\nr,",
+        "/a\\\nr,",
+        "/a\\\\\\\"b r,",
+        "/a\\, r,",
+        "/a,b r,",
+        "/a#b r,",
+        "/a\"b r,",
+        "/a!b r,",
+        "/a\\!b r,",
+        "signal peer=\"a b\",",
+        "signal peer=a\\ b,",
+        "signal set=(hup,,int),",
+        "signal set=(hup\"int\"),",
+    ]
+    .into_iter()
+    .map(|rule| format!("profile p {{\n{rule}\n}}\n"))
+    .collect();
+    if Path::new("/etc/apparmor.d/abi/3.0").exists() {
+        for name in [
+            "<abi/3.0>",
+            "< abi/3.0 >",
+            "<\"abi/3.0\">",
+            "<\"abi/3.0\" >",
+            "< \"abi/3.0\">",
+            "<abi/3\"0>",
+            "<abi/3.0\">",
+            "<\"abi/3.0>",
+            "<\"abi/3.0\"x>",
+            "\"/etc/apparmor.d/abi/3.0\"",
+            "/etc/apparmor.d/abi/3.0",
+            "/etc/apparmor.d/abi/3\".0",
+        ] {
+            texts.push(format!("abi {name},\nprofile p {{\n}}\n"));
+        }
+        texts.extend(
+            ["<tunables/home>", "<\"tunables/home\">", "<\"tunables/home\" >", "<tunables/ho\"me>"]
+                .map(|name| format!("include {name}\nprofile p {{\n}}\n")),
+        );
+    }
+    let mut files = spo_apparmor::Files::new();
+    for name in ["/etc/apparmor.d/abi/3.0", "/etc/apparmor.d/tunables/home"] {
+        files.insert(name, fs::read_to_string(name).unwrap_or_default());
+    }
+    // Its includes do not matter here.
+    files.insert("/etc/apparmor.d/tunables/home.d/x", "");
+    for text in texts {
+        let (ok, output) = parser(&text, &[]).unwrap();
+        for version in Version::ALL {
+            let unit = load(&text, &files, ParseOptions { version, tokens: false });
+            assert_eq!(unit.is_ok(), ok, "{version}: {text}{output}{:?}", unit.diagnostics);
+        }
+    }
+}

@@ -16,6 +16,7 @@ pub(crate) use variables::next_variable;
 use crate::{
     LineIndex, ParseOptions, TextRange,
     parse::Need,
+    spelling::{WordRule, is_word},
     tree::{Abi, Mode, ProfileKind, Rule, Value},
 };
 
@@ -160,6 +161,6 @@ pub(crate) fn diagnostic_at(
 
 /// A value without quotes and position, as rules of a unit hold it.
 pub(crate) fn plain(text: String, range: TextRange) -> Value {
-    let quoted = crate::tree::needs_quotes(&text);
+    let quoted = !is_word(&text, WordRule::Id);
     Value { text, quoted, range }
 }

@@ -358,6 +358,12 @@ fn check_file(rule: &Rule, file: &FileRule) -> Parse<()> {
     };
     let deny = rule.prefix.access == Some(Access::Deny);
     let exec = file.perms.contains(FilePerms::EXEC);
+    if deny && file.path.is_none() {
+        return bad(
+            "the bare \"file\" means \"ix\" for programs, which a deny rule cannot take",
+            "write \"deny /{**,} rwlkmx,\"",
+        );
+    }
     if exec && file.path.is_some() {
         if deny && file.exec.is_some() {
             return bad(
