@@ -474,7 +474,8 @@ mod tests {
         let parsed = parse(text, ParseOptions::default());
         let profile = parsed.policy.profiles().next().unwrap();
         let Item::Rule(second) = &profile.items[1] else { panic!("a rule") };
-        let Item::Rule(mut added) = profile.items[0].clone() else { panic!("a rule") };
+        let Item::Rule(first) = &profile.items[0] else { panic!("a rule") };
+        let mut added = (**first).clone();
         added.prefix.access = Some(Access::Deny);
         let edits = [Edit::append(text, profile, &added), Edit::remove(text, second.range)];
         assert_eq!(apply(text, &edits), "# mine\nprofile p {\n  /a r,   # why\n  deny /a r,\n}\n");

@@ -7,6 +7,8 @@ mod kinds;
 mod resolver;
 mod variables;
 
+use std::sync::Arc;
+
 use spo_model::{Diagnostic, FieldPath, Severity};
 
 pub use cache::IncludeCache;
@@ -35,7 +37,7 @@ pub struct Unit {
     pub needs: Vec<Need>,
     /// Includes in the old spelling `#include`.
     pub hash_includes: Vec<Origin>,
-    /// Variables that nothing uses, with the place of their assignment.
+    /// Variables that the text itself assigns and nothing uses, with the place of their assignment.
     pub unused_variables: Vec<(String, Origin)>,
 }
 
@@ -96,7 +98,7 @@ impl FlatProfile {
 #[derive(Clone, Debug)]
 pub struct FlatRule {
     /// The rule; a rule whose path has several expansions gives several of these.
-    pub rule: Rule,
+    pub rule: Arc<Rule>,
     /// The number of the written rule, the same for all its expansions.
     pub source: usize,
     /// Where it was written.

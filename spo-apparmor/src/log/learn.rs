@@ -1,6 +1,6 @@
 //! Record → the rule that would have allowed it, with the choices that `aa-logprof` offers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Kind, Record};
 use crate::{
@@ -144,7 +144,7 @@ pub fn policy_of(learned: &[Learned]) -> Policy {
             name: plain_name(parent),
             ..Profile::default()
         });
-        let rules = one.rules.iter().map(|r| Item::Rule(Box::new(r.clone())));
+        let rules = one.rules.iter().map(|r| Item::Rule(Arc::new(r.clone())));
         match child {
             None => {
                 let inner = std::mem::take(&mut profile.items);

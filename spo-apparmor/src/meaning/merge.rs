@@ -46,7 +46,7 @@ pub fn merge(a: &FlatProfile, b: &FlatProfile, mode: MergeMode) -> Merged {
 }
 
 fn rules(profile: &FlatProfile) -> impl Iterator<Item = &Rule> {
-    profile.rules.iter().map(|flat| &flat.rule)
+    profile.rules.iter().map(|flat| &*flat.rule)
 }
 
 fn union(a: &FlatProfile, b: &FlatProfile, merged: &mut Merged) {

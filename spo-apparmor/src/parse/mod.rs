@@ -12,6 +12,8 @@ mod preamble;
 mod rlimit;
 mod words;
 
+use std::sync::Arc;
+
 use spo_model::{Diagnostic, FieldPath};
 
 pub use cursor::{Token, TokenKind};
@@ -351,7 +353,7 @@ impl<'a> Parser<'a> {
         }
         let rule = Rule { prefix, kind, range: self.range_from(start) };
         self.check_rule(&rule)?;
-        Ok(Item::Rule(Box::new(rule)))
+        Ok(Item::Rule(Arc::new(rule)))
     }
 
     fn rule_kind(&mut self) -> Parse<RuleKind> {

@@ -10,6 +10,8 @@ mod rule;
 pub use perms::{Exec, ExecKind, Fallback, FilePerms, InvalidPerms};
 pub use rule::*;
 
+use std::sync::Arc;
+
 use crate::{
     TextRange,
     spelling::{WordRule, is_word},
@@ -84,7 +86,7 @@ pub enum Item {
     /// A profile, child profile or hat.
     Profile(Box<Profile>),
     /// A rule.
-    Rule(Box<Rule>),
+    Rule(Arc<Rule>),
     /// `audit { … }`, prefixes for several rules.
     Block(Block),
     /// `if … { … } else { … }`
