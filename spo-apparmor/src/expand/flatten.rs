@@ -428,7 +428,7 @@ impl Walk<'_> {
             RuleKind::Network(rule) => rule.conditions.is_empty() && rule.peer.is_empty(),
             RuleKind::File(file) => {
                 let Some(path) = &file.path else { return true };
-                let plain = |text: &str| !text.contains("@{");
+                let plain = |text: &str| !text.contains('@');
                 if !self.world.aliases.is_empty()
                     || !plain(&path.text)
                     || path.text.contains("//")

@@ -86,7 +86,7 @@ impl Files {
         if let Some((name, text)) = self.files.get_key_value(&*path) {
             return Some(vec![Included { name: name.clone(), text: text.clone() }]);
         }
-        let prefix = if path == "/" { path.into_owned() } else { format!("{path}/") };
+        let prefix = if path == "/" { path.into_owned() } else { [&*path, "/"].concat() };
         let mut found = false;
         let mut list = Vec::new();
         for (name, text) in self.files.range::<str, _>((Bound::Included(&*prefix), Bound::Unbounded)) {
@@ -107,9 +107,9 @@ impl Resolver for Files {
                 self.lookup(path)
             }
             IncludeTarget::System(path) => {
-                self.search.iter().find_map(|dir| self.lookup(&format!("{dir}/{path}")))
+                self.search.iter().find_map(|dir| self.lookup(&[dir, "/", path].concat()))
             }
-            IncludeTarget::Local(path) => self.lookup(&format!("{}/{path}", self.working)),
+            IncludeTarget::Local(path) => self.lookup(&[&self.working, "/", path].concat()),
         }
     }
 }

@@ -143,7 +143,7 @@ impl Variables {
     /// # Errors
     /// An unknown variable, one that refers to itself, or more than 20,000 strings.
     pub(crate) fn expand(&self, text: &str) -> Result<Vec<String>, String> {
-        if !text.contains("@{") {
+        if next_variable(text).is_none() {
             return Ok(vec![text.to_owned()]);
         }
         self.expand_nested(text, &mut Vec::new())
@@ -221,7 +221,12 @@ fn too_many(name: &str) -> String {
 pub(crate) fn next_variable(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     loop {
-        let at = from + text.get(from..)?.find("@{")?;
+        // Most texts hold no "@" at all.
+        let at = from + text.get(from..)?.find('@')?;
+        if text.as_bytes().get(at + 1) != Some(&b'{') {
+            from = at + 1;
+            continue;
+        }
         let inner = &text[at + 2..];
         let end = inner.find('}')?;
         let name = &inner[..end];

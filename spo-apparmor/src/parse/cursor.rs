@@ -164,7 +164,7 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn comment(&mut self) {
         let start = self.pos;
-        match self.bytes[start..].iter().position(|b| *b == b'\n') {
+        match self.text[start..].find('\n') {
             Some(length) => self.pos += length,
             None => {
                 self.pos = self.bytes.len();

@@ -112,7 +112,7 @@ impl<'a> Parser<'a> {
         let mut policy = Policy::default();
         if text.len() > 64 << 20 {
             self.fail("too-large", TextRange::new(0, 0), "the text is larger than 64 MiB");
-        } else if let Some(at) = text.bytes().position(|b| b == 0) {
+        } else if let Some(at) = text.find('\0') {
             self.fail("nul-byte", TextRange::new(at, at + 1), "the text contains a NUL byte");
         } else if text.ends_with('\\') {
             // Printed with a line end behind it, it would continue the line.
