@@ -41,8 +41,7 @@
 //!
 //! Nothing here loads policy into a kernel or reads a file: includes come from a [`Resolver`]. Included files must
 //! be whole statements. What abstractions grant is only known when the resolver has them; [`render()`] checks
-//! without a host by default. Link rules are decided by the name of the link; their targets are not part of
-//! the automaton. Automata are not minimised.
+//! without a host by default. Automata are not minimised.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -16,7 +16,7 @@ use spo_apparmor::{
     NoIncludes, ParseOptions,
     dfa::Budget,
     load,
-    meaning::{Compiled, Subject},
+    meaning::{Compiled, Subject, Verdict},
     render::{RenderOptions, render},
     tree::{ExecKind, Fallback, FilePerms, Version},
 };
@@ -93,7 +93,7 @@ impl Dump {
                 if let Some(excluded) =
                     left.strip_prefix("[^").or_else(|| left.strip_prefix("[]").map(|_| ""))
                 {
-                    let excluded = excluded.trim_end_matches(']').replace("\\x0", "");
+                    let excluded = excluded.trim_end_matches(']').replace("\\x0", "\0");
                     dump.default.insert(at, (to, excluded.into_bytes()));
                 } else {
                     let hex = left.rsplit_once("0x").unwrap().1;
@@ -166,6 +166,59 @@ fn paths(length: usize) -> Vec<String> {
         all.extend(last.iter().cloned());
     }
     all
+}
+
+/// Pairs of names and targets: those of the real parser's automaton are ours.
+#[test]
+fn random_links_get_the_same_pairs() {
+    if !present() {
+        return;
+    }
+    let mut random = Random(11);
+    let paths: Vec<String> = paths(3);
+    let (mut compared, mut allowed) = (0_u32, 0_u32);
+    for _ in 0..60 {
+        let rules: Vec<String> = (0..1 + random.below(4))
+            .map(|_| {
+                let prefix = random.pick(&["", "", "", "deny ", "owner ", "other "]);
+                let (name, target) = (random.glob(false), random.glob(false));
+                match random.below(3) {
+                    0 => format!("{prefix}{name} {},", random.pick(&["l", "rl", "rwl"])),
+                    1 => format!("{prefix}link {name} -> {target},"),
+                    _ => format!("{prefix}link subset {name} -> {target},"),
+                }
+            })
+            .collect();
+        let text = format!("profile p {{\n  {}\n}}\n", rules.join("\n  "));
+        let (ok, dump) =
+            parser(&text, &["-O", "no-filter-deny", "-O", "no-minimize", "-D", "dfa-states"]).unwrap();
+        let unit = load(&text, &NoIncludes, OLD);
+        assert!(ok && unit.is_ok(), "{text}{dump}{:?}", unit.diagnostics);
+        let compiled = Compiled::new(&unit.profiles[0], Budget::default()).unwrap();
+        let links = compiled.links(Budget::default()).unwrap();
+        let dump = Dump::read(&dump);
+        for name in &paths {
+            for target in &paths {
+                let bits = dump.bits(&[name.as_bytes(), b"\0", target.as_bytes()].concat());
+                for (subject, shift) in [(Subject::Owner, 0), (Subject::Other, 14)] {
+                    let link = |bits: u32| bits >> shift & 0x10 != 0;
+                    let ours = links.query(name, target, subject);
+                    // The parser's pair alone; whether the subset test holds is a question of both names.
+                    let pair = ours.verdict == Verdict::Allowed || !ours.exceeds.is_empty();
+                    let theirs = (link(bits[0]) && !link(bits[1]), link(bits[1]));
+                    assert_eq!((pair, ours.verdict == Verdict::Denied), theirs, "{text}{name} -> {target}");
+                    // It sets the bit of the test for own files only.
+                    if pair && subject == Subject::Owner {
+                        assert_eq!(ours.subset, bits[0] & 0x20 != 0, "{text}{name} -> {target}");
+                    }
+                    allowed += u32::from(pair);
+                    compared += 1;
+                }
+            }
+        }
+    }
+    println!("oracle: {compared} pairs compared, {allowed} of them allowed");
+    assert!(allowed > 1_000 && compared - allowed > 1_000);
 }
 
 const OLD: ParseOptions = ParseOptions { version: Version::V3_0, tokens: false };

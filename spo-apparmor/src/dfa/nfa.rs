@@ -147,7 +147,8 @@ pub(crate) fn intersection_within(
 /// A byte of the set, a letter where there is one.
 pub(super) fn readable_byte(set: &ByteSet) -> Option<u8> {
     let all = || (b'a'..=b'z').chain(b'0'..=b'9').chain(b'A'..=b'Z').chain([b'/', b'.', b'-', b'_']);
-    all().chain(0x21..=0x7e).chain(1..=0xff).find(|b| set.contains(*b))
+    // NUL stands between the parts of a pair and nowhere else.
+    all().chain(0x21..=0x7e).chain(1..=0xff).chain([0]).find(|b| set.contains(*b))
 }
 
 #[cfg(test)]
