@@ -324,7 +324,7 @@ fn raw_bodies_that_must_not_be_loaded_are_refused() {
         ("profile p {\n include <abstractions/../../x>\n}\n", "include-not-allowed"),
         ("include if exists </etc/x>\nprofile p {\n}\n", "include-not-allowed"),
         ("profile p {\n /a ix,\n /a px,\n}\n", "exec-conflict"),
-        ("profile p {\n /a@{nothing} r,\n}\n", "bad-variable"),
+        ("profile p {\n /a@{nothing} r,\n}\n", "undefined-variable"),
         ("profile p {\n /a q,\n}\n", "bad-permissions"),
         ("profile p {\n", "unclosed-brace"),
     ];

@@ -90,7 +90,9 @@ fn meaning(policy: &spo_apparmor::tree::Policy) -> String {
     }
     out.push_str(rest);
     // The old "#include" and quotes that are not needed are spellings, not meanings.
-    out.replace("hash: true", "hash: false").replace("quoted: true", "quoted: false")
+    out.replace("hash: true", "hash: false")
+        .replace("quoted: true", "quoted: false")
+        .replace("capitals: true", "capitals: false")
 }
 
 #[test]

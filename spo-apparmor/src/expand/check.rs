@@ -66,14 +66,12 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
             None => format!("{:?} {}", e.path, e.exec.0),
         };
         let message = format!("{} and {} execute {witness:?} in different ways", show(a), show(b));
-        found.push(diagnostic_at(
-            Severity::Error,
-            "exec-conflict",
-            message,
-            b.rule.origin,
-            &unit.files,
-            text,
-        ));
+        let diagnostic =
+            diagnostic_at(Severity::Error, "exec-conflict", message, b.rule.origin, &unit.files, text);
+        found.push(
+            diagnostic
+                .with_help("narrow one path so that they do not meet, or name the path without wildcards"),
+        );
     };
     // The same path in two rules conflicts before any automaton is made.
     let mut by_path: BTreeMap<(&str, i32), Vec<&Entry<'_>>> = BTreeMap::new();

@@ -110,10 +110,15 @@ impl Walk<'_> {
     }
 
     fn report(&mut self, code: &str, message: String, origin: Origin) {
+        self.report_with(code, message, None, origin);
+    }
+
+    fn report_with(&mut self, code: &str, message: String, help: Option<&str>, origin: Origin) {
         self.problems += 1;
         if self.unit.diagnostics.len() < 200 {
-            let diagnostic =
+            let mut diagnostic =
                 diagnostic_at(Severity::Error, code, message, origin, &self.unit.files, self.text);
+            diagnostic.help = help.map(str::to_owned);
             self.unit.diagnostics.push(diagnostic);
         }
     }
@@ -200,7 +205,9 @@ impl Walk<'_> {
         }
         let Some(list) = self.resolver.resolve(target) else {
             if !if_exists {
-                self.report("include-missing", format!("there is no file {:?}", target.path()), origin);
+                let message = format!("there is no file {:?}", target.path());
+                let help = "write \"include if exists\" when it may be missing";
+                self.report_with("include-missing", message, Some(help), origin);
             }
             return Vec::new();
         };
@@ -491,7 +498,12 @@ impl Walk<'_> {
         match self.world.variables.expand(&value.text) {
             Ok(list) => list,
             Err(message) => {
-                self.report("bad-variable", message, origin);
+                if self.world.variables.lacks_one_of(&value.text) {
+                    let help = "assign it, or \"include <tunables/global>\" in front of the profile";
+                    self.report_with("undefined-variable", message, Some(help), origin);
+                } else {
+                    self.report("bad-variable", message, origin);
+                }
                 Vec::new()
             }
         }

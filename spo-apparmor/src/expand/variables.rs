@@ -84,6 +84,18 @@ impl Variables {
         self.sets.keys()
     }
 
+    /// Whether the text itself names a variable that is not assigned.
+    pub(crate) fn lacks_one_of(&self, text: &str) -> bool {
+        let mut rest = text;
+        while let Some((_, name, after)) = next_variable(rest) {
+            if self.values(name).is_none() {
+                return true;
+            }
+            rest = after;
+        }
+        false
+    }
+
     fn values(&self, name: &str) -> Option<&Vec<String>> {
         match self.own.iter().find(|(own, _)| *own == name) {
             Some((_, values)) => {

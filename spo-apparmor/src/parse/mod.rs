@@ -146,7 +146,10 @@ impl<'a> Parser<'a> {
             if need.version > version {
                 let message =
                     format!("{} needs AppArmor {}, the target is {version}", need.what, need.version);
-                self.failures.push(*Failure::new("needs-newer-release", need.range, message));
+                self.failures.push(
+                    *Failure::new("needs-newer-release", need.range, message)
+                        .with_help("leave it out, or raise the release that is targeted"),
+                );
             }
         }
         let diagnostics = if self.failures.is_empty() {
