@@ -184,7 +184,7 @@ impl Display for Head<'_> {
             write!(f, " xattrs=({})", spaced(xattrs.iter()))?;
         }
         for identities in &profile.identities {
-            write!(f, " +identities=({})", spaced(identities.iter().map(ListValue)))?;
+            write!(f, " +identities=({})", spaced(identities.iter().map(in_list)))?;
         }
         if let Some(flags) = &profile.flags {
             let flags: Vec<_> = flags.iter().map(|flag| flag_text(&flag.text)).collect();
@@ -195,7 +195,7 @@ impl Display for Head<'_> {
 }
 
 fn flag_text(text: &str) -> String {
-    ListValue(&Value { text: text.to_owned(), quoted: false, range: TextRange::default() }).to_string()
+    in_list(&Value { text: text.to_owned(), quoted: false, range: TextRange::default() }).to_string()
 }
 
 impl Display for IncludeTarget {
@@ -276,25 +276,25 @@ impl Display for Rule {
                 write_conditions(f, &rule.conditions)?;
                 write_peer(f, &rule.peer)?;
                 if let Some(name) = &rule.name {
-                    write!(f, " {}", ConditionValue(name))?;
+                    write!(f, " {}", Spelled(name, WordRule::Condition))?;
                 }
             }
             RuleKind::Mount(rule) => {
                 f.write_str(rule.kind.as_str())?;
                 write_conditions(f, &rule.conditions)?;
                 if let Some(source) = &rule.source {
-                    write!(f, " {}", ConditionValue(source))?;
+                    write!(f, " {}", Spelled(source, WordRule::Condition))?;
                 }
                 if let Some(target) = &rule.target {
                     let arrow = if rule.kind == crate::tree::MountKind::Mount { " ->" } else { "" };
-                    write!(f, "{arrow} {}", ConditionValue(target))?;
+                    write!(f, "{arrow} {}", Spelled(target, WordRule::Condition))?;
                 }
             }
             RuleKind::PivotRoot(rule) => {
                 f.write_str("pivot_root")?;
                 write_conditions(f, &rule.conditions)?;
                 if let Some(new_root) = &rule.new_root {
-                    write!(f, " {}", ConditionValue(new_root))?;
+                    write!(f, " {}", Spelled(new_root, WordRule::Condition))?;
                 }
                 if let Some(profile) = &rule.profile {
                     write!(f, " -> {profile}")?;
@@ -378,7 +378,7 @@ impl Display for Expr {
                 _ => write!(f, "{a} or {b}"),
             },
             Self::Compare { left, op, right } => {
-                write!(f, "{} {op} {}", OperandValue(left), OperandValue(right))
+                write!(f, "{} {op} {}", Spelled(left, WordRule::Operand), Spelled(right, WordRule::Operand))
             }
         }
     }
@@ -411,8 +411,8 @@ impl Display for Condition {
             ConditionOp::Present => return Ok(()),
         })?;
         match (self.list, self.values.as_slice()) {
-            (false, [value]) => write!(f, "{}", ListValue(value)),
-            (_, values) => write!(f, "({})", spaced(values.iter().map(ListValue))),
+            (false, [value]) => write!(f, "{}", in_list(value)),
+            (_, values) => write!(f, "({})", spaced(values.iter().map(in_list))),
         }
     }
 }
@@ -427,31 +427,20 @@ impl Display for Value {
     }
 }
 
-/// A value outside of parentheses that ends at `=`, `(` and `)`.
-struct ConditionValue<'a>(&'a Value);
+/// A value where words are delimited by another rule than that of paths.
+struct Spelled<'a>(&'a Value, WordRule);
 
-impl Display for ConditionValue<'_> {
+impl Display for Spelled<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        spelling::write(f, &self.0.text, WordRule::Condition, self.0.quoted)
+        // Behind "=" and in a list a value is written alike, so that it may move between the two.
+        let list = self.1 == WordRule::List;
+        let quoted = self.0.quoted || list && !spelling::is_word(&self.0.text, WordRule::Condition);
+        spelling::write(f, &self.0.text, self.1, quoted)
     }
 }
 
-/// A value inside of parentheses or behind `=`.
-struct ListValue<'a>(&'a Value);
-
-impl Display for ListValue<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let quoted = self.0.quoted || !spelling::is_word(&self.0.text, WordRule::Condition);
-        spelling::write(f, &self.0.text, WordRule::List, quoted)
-    }
-}
-
-struct OperandValue<'a>(&'a Value);
-
-impl Display for OperandValue<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        spelling::write(f, &self.0.text, WordRule::Operand, self.0.quoted)
-    }
+fn in_list(value: &Value) -> Spelled<'_> {
+    Spelled(value, WordRule::List)
 }
 
 /// The key of a condition; those of extended attributes are free text.

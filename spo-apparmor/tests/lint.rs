@@ -1,6 +1,10 @@
 //! The lints, and what they say about the guide's example.
 
+mod material;
+
 use std::collections::BTreeSet;
+
+use material::GUIDE;
 
 use spo_apparmor::{
     Files, NoIncludes, ParseOptions,
@@ -13,26 +17,6 @@ use spo_model::{
     Diagnostic, Severity,
     apparmor::{AppArmorBody, AppArmorProfileSpec},
 };
-
-const GUIDE: &str = "\
-profile nginx-apparmor flags=(attach_disconnected,mediate_deleted) {
-  capability net_bind_service,
-  capability setgid,
-  capability setuid,
-
-  network inet tcp,
-  network inet udp,
-
-  /usr/sbin/nginx mr,
-  /var/log/nginx/** w,
-  /var/cache/nginx/** rw,
-  /etc/nginx/** r,
-
-  deny /bin/bash rx,
-  deny /usr/bin/curl rx,
-  deny /usr/bin/wget rx,
-}
-";
 
 fn found(text: &str) -> Vec<String> {
     let unit = load(text, &NoIncludes, Default::default());

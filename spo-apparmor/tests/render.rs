@@ -1,5 +1,8 @@
 //! From the resource to text: the defects of the existing operator, one test each, and the guide's example.
 
+mod material;
+
+use material::GUIDE;
 use spo_apparmor::{
     Files, NoIncludes, ParseOptions, Rendered, load,
     meaning::{Compiled, Subject, Verdict},
@@ -13,27 +16,6 @@ use spo_model::{
         Executable, Filesystem, Network, Protocols,
     },
 };
-
-/// The example of the user guide, section 4.
-const GUIDE: &str = "\
-profile nginx-apparmor flags=(attach_disconnected,mediate_deleted) {
-  capability net_bind_service,
-  capability setgid,
-  capability setuid,
-
-  network inet tcp,
-  network inet udp,
-
-  /usr/sbin/nginx mr,
-  /var/log/nginx/** w,
-  /var/cache/nginx/** rw,
-  /etc/nginx/** r,
-
-  deny /bin/bash rx,
-  deny /usr/bin/curl rx,
-  deny /usr/bin/wget rx,
-}
-";
 
 fn raw(text: &str) -> AppArmorProfileSpec {
     AppArmorProfileSpec { body: AppArmorBody::Raw(text.to_owned()), ..Default::default() }

@@ -5,7 +5,10 @@
 
 mod nfa;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    hash::Hash,
+};
 
 pub(crate) use nfa::{intersection_within, intersection_witness};
 
@@ -162,17 +165,8 @@ pub(crate) fn walk_pairs(
     let mut seen = std::collections::HashSet::new();
     while let Some(pair) = queue.pop_front() {
         let sets = (a.accept_of(pair.0), b.accept_of(pair.1));
-        if seen.insert(sets) {
-            let mut word = Vec::new();
-            let mut at = pair;
-            while let Some(Some((before, byte))) = back.get(&at) {
-                word.push(*byte);
-                at = *before;
-            }
-            word.reverse();
-            if !visit(sets.0, sets.1, &word) {
-                return Ok(());
-            }
+        if seen.insert(sets) && !visit(sets.0, sets.1, &way_to(&back, pair)) {
+            return Ok(());
         }
         for &byte in &bytes {
             let next = (a.step(pair.0, byte), b.step(pair.1, byte));
@@ -186,6 +180,18 @@ pub(crate) fn walk_pairs(
         }
     }
     Ok(())
+}
+
+/// The bytes by which a search came to a state, when it noted for each state the one before and the byte.
+pub(crate) fn way_to<S: Copy + Eq + Hash>(back: &HashMap<S, Option<(S, u8)>>, state: S) -> Vec<u8> {
+    let mut word = Vec::new();
+    let mut at = state;
+    while let Some(Some((before, byte))) = back.get(&at) {
+        word.push(*byte);
+        at = *before;
+    }
+    word.reverse();
+    word
 }
 
 /// One readable byte of each class of the partitions of all automata together.

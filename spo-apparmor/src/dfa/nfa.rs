@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::TooComplex;
+use super::{TooComplex, way_to};
 use crate::aare::{Aare, ByteSet, Node};
 
 /// A state of the automaton.
@@ -134,14 +134,7 @@ pub(crate) fn intersection_within(
         }
     }
     *budget -= from.len().min(*budget);
-    let Some(mut at) = end else { return Ok(None) };
-    let mut word = Vec::new();
-    while let Some(Some((before, byte))) = from.get(&at) {
-        word.push(*byte);
-        at = *before;
-    }
-    word.reverse();
-    Ok(Some(word))
+    Ok(end.map(|at| way_to(&from, at)))
 }
 
 /// A byte of the set, a letter where there is one.

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use super::{Compiled, Decision, Entry, ExecOutcome, Side, Subject, Verdict, compile::LINK_ANYWHERE};
 use crate::{
     aare::Aare,
-    dfa::{Budget, DEAD, Dfa, START, TooComplex, samples_of},
+    dfa::{Budget, DEAD, Dfa, START, TooComplex, samples_of, way_to},
     tree::{Access, FilePerms},
 };
 
@@ -280,13 +280,6 @@ impl Links<'_> {
 }
 
 fn word_of(back: &HashMap<State, Option<(State, u8)>>, state: State) -> (String, String) {
-    let mut word = Vec::new();
-    let mut at = state;
-    while let Some(Some((before, byte))) = back.get(&at) {
-        word.push(*byte);
-        at = *before;
-    }
-    word.reverse();
-    let text = String::from_utf8_lossy(&word).into_owned();
+    let text = String::from_utf8_lossy(&way_to(back, state)).into_owned();
     text.split_once('\0').map_or((text.clone(), String::new()), |(l, t)| (l.to_owned(), t.to_owned()))
 }
