@@ -198,3 +198,59 @@ fn a_label_may_begin_with_a_namespace_or_only_look_like_it() {
     assert_eq!(name("::x"), (None, "\\072:x".to_owned()));
     assert_eq!(name("app//hat"), (None, "app".to_owned()));
 }
+
+/// The transports and the forms of fields, each with what the matching of the existing operator misses of it: records
+/// of auditd's type AVC, without a name, with hex values, with `label=`, with a namespace in front of the profile.
+#[test]
+fn every_transport_and_form_of_field_is_read() {
+    let fields = r#"apparmor="DENIED" operation="open" profile="p" name="/etc/x" pid=7 comm="c" requested_mask="r" denied_mask="r" fsuid=0 ouid=0"#;
+    for before in [
+        "",
+        "type=AVC msg=audit(1700000000.123:42): ",
+        "type=APPARMOR_DENIED msg=audit(1700000000.123:42): ",
+        "type=UNKNOWN[1503] msg=audit(1700000000.123:42): ",
+        "type=1400 audit(1700000000.123:42): ",
+        "node=host type=AVC msg=audit(1700000000.123:42): ",
+        "audit: type=1400 audit(1700000000.123:42): ",
+        "[   12.345678] audit: type=1400 audit(1700000000.123:42): ",
+        "<5>[   12.345678] audit: type=1400 audit(1700000000.123:42): ",
+        "Nov  3 10:00:00 host kernel: [   12.345678] audit: type=1400 audit(1700000000.123:42): ",
+        "2024-11-03T10:00:00.123456+00:00 host kernel: audit: type=1400 audit(1700000000.123:42): ",
+        "5,1234,12345678,-;audit: type=1400 audit(1700000000.123:42): ",
+    ] {
+        let line = format!("{before}{fields}");
+        let record = parse_line(&line).unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(
+            (record.kind, record.profile(), record.get("name")),
+            (Kind::Denied, Some("p"), Some("/etc/x"))
+        );
+        let stamped = before.contains("audit(").then_some((1_700_000_000, 42));
+        assert_eq!(record.audit_id, stamped, "{line}");
+    }
+    let rules = |line: &str| {
+        let learned = learn([&parse_line(line).unwrap()], Choices::default());
+        learned.iter().flat_map(|l| &l.rules).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let avc = "type=AVC msg=audit(1700000000.123:42): ";
+    let file = "requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=1";
+    for (line, rule) in [
+        // Without a name.
+        (format!("{avc}apparmor=\"DENIED\" operation=\"capable\" profile=\"p\" capability=0 capname=\"chown\""), "capability chown,"),
+        // Hex, which is used where a byte is no visible character.
+        (format!("{avc}apparmor=\"DENIED\" operation=\"open\" profile=\"p\" name=2F612062 {file}"), "\"/a b\" r,"),
+        (format!("{avc}apparmor=\"DENIED\" operation=\"open\" profile=\"p\" name=\"/ABCD\" {file}"), "/ABCD r,"),
+        // Numbers are never hex.
+        (format!("{avc}apparmor=\"DENIED\" operation=\"open\" profile=\"p\" name=\"/x\" pid=4142 {file}"), "/x r,"),
+        // A namespace in front.
+        (format!("{avc}apparmor=\"DENIED\" operation=\"open\" namespace=\"root//ns\" profile=\"p\" name=\"/x\" {file}"), "/x r,"),
+        // Fields that auditd repeats with names in place of numbers.
+        (format!("{avc}apparmor=\"DENIED\" operation=\"open\" profile=\"p\" name=\"/x\" {file}\u{1d}FSUID=\"root\" OUID=\"bin\""), "/x r,"),
+        // Records of dbus come from user space, within quotes, with a label for the profile.
+        (
+            "type=USER_AVC msg=audit(1700000000.123:42): pid=1 uid=0 msg='apparmor=\"DENIED\" operation=\"dbus_method_call\" bus=\"system\" path=\"/o\" interface=\"i\" member=\"m\" mask=\"send\" label=\"p\" peer_label=\"q\" exe=\"/usr/bin/dbus-daemon\" hostname=? addr=? terminal=?'".to_owned(),
+            "dbus send bus=system path=/o interface=i member=m peer=(label=q),",
+        ),
+    ] {
+        assert_eq!(rules(&line), [rule], "{line}");
+    }
+}

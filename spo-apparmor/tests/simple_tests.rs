@@ -4,7 +4,7 @@ mod material;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use material::{corpus, files_below};
+use material::{corpus, files_below, meaning};
 
 use spo_apparmor::{Files, ParseOptions, load};
 
@@ -50,22 +50,6 @@ fn every_file_gets_the_verdict_it_states() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(agree > 800, "the suite is not complete");
     assert_eq!(listed, known.len(), "the list names files that are not in the suite");
-}
-
-/// What a tree says, without the places and the kind of quotes.
-fn meaning(policy: &spo_apparmor::tree::Policy) -> String {
-    let dump = format!("{policy:?}");
-    let mut out = String::with_capacity(dump.len());
-    let mut rest = dump.as_str();
-    while let Some(at) = rest.find("TextRange {") {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + rest[at..].find('}').unwrap() + 1..];
-    }
-    out.push_str(rest);
-    // The old "#include" and quotes that are not needed are spellings, not meanings.
-    out.replace("hash: true", "hash: false")
-        .replace("quoted: true", "quoted: false")
-        .replace("capitals: true", "capitals: false")
 }
 
 #[test]

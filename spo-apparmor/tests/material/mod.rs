@@ -54,3 +54,19 @@ pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// What a tree says, without the places and the kind of quotes.
+pub(crate) fn meaning(policy: &spo_apparmor::tree::Policy) -> String {
+    let dump = format!("{policy:?}");
+    let mut out = String::with_capacity(dump.len());
+    let mut rest = dump.as_str();
+    while let Some(at) = rest.find("TextRange {") {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + rest[at..].find('}').unwrap() + 1..];
+    }
+    out.push_str(rest);
+    // The old "#include" and quotes that are not needed are spellings, not meanings.
+    out.replace("hash: true", "hash: false")
+        .replace("quoted: true", "quoted: false")
+        .replace("capitals: true", "capitals: false")
+}
