@@ -140,7 +140,74 @@ fn large(c: &mut Criterion) {
     let mut group = c.benchmark_group("large");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("parse", |b| b.iter(|| black_box(parse(&text, ParseOptions::default()))));
+    // What combinators would cost: only the five statements of this text, without recovery, expected tokens,
+    // positions, or what depends on the release.
+    assert_eq!(combinators::statements(&text).map(|list| list.len()), Some(80_000));
+    group.bench_function("nom, the statements of this text only", |b| {
+        b.iter(|| black_box(combinators::statements(&text)));
+    });
     group.finish();
+}
+
+/// The statements of [`large`] read with nom.
+mod combinators {
+    use nom::{
+        IResult, Parser,
+        branch::alt,
+        bytes::complete::{tag, take_till, take_while1},
+        character::complete::{alpha1, char, multispace0, multispace1, space1},
+        combinator::{all_consuming, map, opt, value},
+        multi::many0,
+        sequence::{delimited, preceded, terminated},
+    };
+
+    /// One statement.
+    #[derive(Debug)]
+    pub(super) enum Statement {
+        /// A path with permissions, perhaps for own files only.
+        #[allow(dead_code, reason = "made to be measured")]
+        File(bool, String, String),
+        /// A capability.
+        #[allow(dead_code, reason = "made to be measured")]
+        Capability(String),
+        /// A socket family and type.
+        #[allow(dead_code, reason = "made to be measured")]
+        Network(String, String),
+    }
+
+    pub(super) fn statements(text: &str) -> Option<Vec<Statement>> {
+        let body =
+            delimited(tag("profile p {"), many0(preceded(trivia, statement)), preceded(trivia, char('}')));
+        all_consuming(terminated(body, multispace0)).parse(text).ok().map(|(_, list)| list)
+    }
+
+    fn trivia(text: &str) -> IResult<&str, ()> {
+        let comment = value((), (char('#'), take_till(|c| c == '\n')));
+        value((), many0(alt((value((), multispace1), comment)))).parse(text)
+    }
+
+    fn word(text: &str) -> IResult<&str, &str> {
+        take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_').parse(text)
+    }
+
+    fn path(text: &str) -> IResult<&str, &str> {
+        take_while1(|c: char| !c.is_whitespace() && !matches!(c, '"' | '!')).parse(text)
+    }
+
+    fn statement(text: &str) -> IResult<&str, Statement> {
+        let capability =
+            map(preceded((tag("capability"), space1), word), |c| Statement::Capability(c.to_owned()));
+        let network = map((preceded((tag("network"), space1), word), preceded(space1, word)), |(f, t)| {
+            Statement::Network(f.to_owned(), t.to_owned())
+        });
+        let file = map(
+            (opt(terminated(tag("owner"), space1)), path, preceded(space1, alpha1)),
+            |(owner, path, perms): (Option<&str>, &str, &str)| {
+                Statement::File(owner.is_some(), path.to_owned(), perms.to_owned())
+            },
+        );
+        terminated(alt((capability, network, file)), char(',')).parse(text)
+    }
 }
 
 fn queries(c: &mut Criterion) {

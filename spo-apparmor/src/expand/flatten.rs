@@ -131,7 +131,7 @@ impl Walk<'_> {
                     self.check_abi(&abi.target, self.origin(abi.range, file));
                     self.unit.abi.get_or_insert_with(|| abi.clone());
                 }
-                Item::Alias(alias) => self.world.aliases.push(alias.clone()),
+                Item::Alias(alias) => self.world.aliases.push((**alias).clone()),
                 Item::Assign(assign) => {
                     let result = match &assign.value {
                         AssignValue::Set(values) => {

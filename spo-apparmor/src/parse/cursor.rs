@@ -204,7 +204,8 @@ impl<'a> Cursor<'a> {
 
     /// Takes the word if it is this keyword.
     pub(crate) fn eat_keyword(&mut self, keyword: &str) -> bool {
-        if self.peek_word() != keyword {
+        let behind = self.peek_at(keyword.len());
+        if !self.rest_starts_with(keyword) || behind.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return false;
         }
         self.take(keyword.len(), TokenKind::Keyword);

@@ -267,7 +267,7 @@ impl<'a> Parser<'a> {
             "profile" => self.profile(),
             "hat" => self.hat(start),
             "if" => self.conditional(),
-            _ => {
+            "priority" | "audit" | "allow" | "deny" | "prompt" | "owner" | "user" | "other" => {
                 let prefix = self.prefix()?;
                 self.c.trivia();
                 if !prefix.is_empty() && self.c.peek() == Some(b'{') {
@@ -275,6 +275,7 @@ impl<'a> Parser<'a> {
                 }
                 self.rule(start, prefix)
             }
+            _ => self.rule(start, Prefix::default()),
         }
     }
 

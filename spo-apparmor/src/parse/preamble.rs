@@ -105,7 +105,7 @@ impl Parser<'_> {
         let to = self.path_value("the other path of the alias")?;
         self.c.trivia();
         self.c.expect(",")?;
-        Ok(Item::Alias(Alias { from, to, range: self.range_from(start) }))
+        Ok(Item::Alias(Box::new(Alias { from, to, range: self.range_from(start) })))
     }
 
     /// A value that must be a path: it begins with `/` or a variable.
@@ -182,7 +182,7 @@ impl Parser<'_> {
         if !matches!(self.c.peek(), None | Some(b'\n' | b'#')) {
             return Err(self.c.unexpected("the end of the line"));
         }
-        Ok(Item::Assign(Assign { name, op, value, range }))
+        Ok(Item::Assign(Box::new(Assign { name, op, value, range })))
     }
 
     /// `@{name}`, `@name`, `${name}` or `$name`; gives the name.

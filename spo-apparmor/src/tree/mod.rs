@@ -80,9 +80,9 @@ pub enum Item {
     /// `include <abstractions/base>`
     Include(Include),
     /// `alias /a/ -> /b/,`
-    Alias(Alias),
+    Alias(Box<Alias>),
     /// `@{X} = a b` or `$X = true`
-    Assign(Assign),
+    Assign(Box<Assign>),
     /// A profile, child profile or hat.
     Profile(Box<Profile>),
     /// A rule.
