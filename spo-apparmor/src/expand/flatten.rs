@@ -315,6 +315,10 @@ impl Walk<'_> {
     }
 
     fn body(&mut self, items: &[Item], profile: usize, file: u32, prefix: Prefix) {
+        if let Some(p) = self.unit.profiles.get_mut(profile) {
+            // Most statements are rules, and most of these become one flat rule.
+            p.rules.reserve(items.len());
+        }
         for item in items {
             match item {
                 Item::Rule(rule) => self.rule(rule, profile, file, prefix),
@@ -444,6 +448,17 @@ impl Walk<'_> {
                     return false;
                 }
                 self.check_glob(&path.text, origin);
+                true
+            }
+            RuleKind::Class(rule) => {
+                let values = || {
+                    let conditions = rule.conditions.iter().chain(&rule.peer);
+                    conditions.flat_map(|c| &c.values).chain(&rule.name)
+                };
+                if values().any(|v| v.text.contains('@')) {
+                    return false;
+                }
+                values().for_each(|v| self.check_glob(&v.text, origin));
                 true
             }
             _ => false,

@@ -73,6 +73,18 @@ const MAX_DIAGNOSTICS: usize = 100;
 /// Reads a policy text: preamble and profiles.
 ///
 /// Never fails as a whole; a text is usable when [`Parsed::is_ok`]. Texts above 64 MiB are refused.
+///
+/// ```
+/// use spo_apparmor::parse;
+///
+/// let parsed = parse("profile p {\n  /a q,\n  /b r\n  /c r,\n}\n", Default::default());
+/// let found: Vec<_> = parsed.diagnostics.iter().map(ToString::to_string).collect();
+/// assert_eq!(found, [
+///     "2:6: error[bad-permissions]: \"q\": 'q' is no permission, want letters of rwalkmx",
+///     "4:3: error[syntax]: found \"/c\", expected a comma at the end of the rule",
+/// ]);
+/// assert_eq!(parsed.policy.profiles().count(), 1);
+/// ```
 pub fn parse(text: &str, options: ParseOptions) -> Parsed {
     Parser::new(text, options).run(Mode::File)
 }
@@ -244,7 +256,13 @@ impl<'a> Parser<'a> {
             }
             let start = self.c.pos;
             match self.item() {
-                Ok(item) => items.push(item),
+                Ok(item) => {
+                    // A body has a handful of statements or dozens.
+                    if items.is_empty() {
+                        items.reserve(16);
+                    }
+                    items.push(item);
+                }
                 Err(failure) => {
                     self.failures.push(*failure);
                     self.recover(start);
