@@ -40,17 +40,16 @@ fn corpus(dir: &Path, mount: &str, mut files: Files) -> (Files, Vec<(PathBuf, St
     (files, list)
 }
 
+/// One process of the real parser for these files.
 fn real_parser(paths: &[&Path], directory: &Path) {
-    for path in paths {
-        let status = Command::new("apparmor_parser")
-            .args(["-Q", "-K", "-N", "-I"])
-            .arg(directory)
-            .arg(path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        let _ = black_box(status);
-    }
+    let status = Command::new("apparmor_parser")
+        .args(["-Q", "-K", "-N", "-j1", "-I"])
+        .arg(directory)
+        .args(paths)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let _ = black_box(status);
 }
 
 fn suites(c: &mut Criterion) {
@@ -81,14 +80,16 @@ fn suites(c: &mut Criterion) {
         let bytes: usize = profiles.iter().map(|(_, text)| text.len()).sum();
         group.throughput(Throughput::Bytes(bytes as u64));
         println!("{name}: {} files, {bytes} bytes", profiles.len());
-        group.bench_function("parse and check", |b| {
+        // Each file alone against a process per file; all files together, with shared includes, against one process.
+        // The real parser stops at the first file that it refuses, so the suite is measured file by file only.
+        group.bench_function("parse and check, file by file", |b| {
             b.iter(|| {
                 for (_, text) in &profiles {
                     black_box(load(text, &files, ParseOptions::default()));
                 }
             });
         });
-        group.bench_function("parse and check, each include once", |b| {
+        group.bench_function("parse and check, together", |b| {
             b.iter(|| {
                 let mut cache = IncludeCache::new();
                 for (_, text) in &profiles {
@@ -98,7 +99,14 @@ fn suites(c: &mut Criterion) {
         });
         if real {
             let paths: Vec<&Path> = profiles.iter().map(|(path, _)| path.as_path()).collect();
-            group.bench_function("apparmor_parser -Q -K -N", |b| b.iter(|| real_parser(&paths, &dir)));
+            group.bench_function("apparmor_parser -Q -K -N, file by file", |b| {
+                b.iter(|| paths.iter().for_each(|path| real_parser(&[path], &dir)));
+            });
+            if name != "simple_tests" {
+                group.bench_function("apparmor_parser -Q -K -N, together", |b| {
+                    b.iter(|| real_parser(&paths, &dir));
+                });
+            }
         }
         group.finish();
         let mut group = c.benchmark_group(format!("{name}/syntax"));
@@ -132,7 +140,74 @@ fn large(c: &mut Criterion) {
     let mut group = c.benchmark_group("large");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("parse", |b| b.iter(|| black_box(parse(&text, ParseOptions::default()))));
+    // What combinators would cost: only the five statements of this text, without recovery, expected tokens,
+    // positions, or what depends on the release.
+    assert_eq!(combinators::statements(&text).map(|list| list.len()), Some(80_000));
+    group.bench_function("nom, the statements of this text only", |b| {
+        b.iter(|| black_box(combinators::statements(&text)));
+    });
     group.finish();
+}
+
+/// The statements of [`large`] read with nom.
+mod combinators {
+    use nom::{
+        IResult, Parser,
+        branch::alt,
+        bytes::complete::{tag, take_till, take_while1},
+        character::complete::{alpha1, char, multispace0, multispace1, space1},
+        combinator::{all_consuming, map, opt, value},
+        multi::many0,
+        sequence::{delimited, preceded, terminated},
+    };
+
+    /// One statement.
+    #[derive(Debug)]
+    pub(super) enum Statement {
+        /// A path with permissions, perhaps for own files only.
+        #[allow(dead_code, reason = "made to be measured")]
+        File(bool, String, String),
+        /// A capability.
+        #[allow(dead_code, reason = "made to be measured")]
+        Capability(String),
+        /// A socket family and type.
+        #[allow(dead_code, reason = "made to be measured")]
+        Network(String, String),
+    }
+
+    pub(super) fn statements(text: &str) -> Option<Vec<Statement>> {
+        let body =
+            delimited(tag("profile p {"), many0(preceded(trivia, statement)), preceded(trivia, char('}')));
+        all_consuming(terminated(body, multispace0)).parse(text).ok().map(|(_, list)| list)
+    }
+
+    fn trivia(text: &str) -> IResult<&str, ()> {
+        let comment = value((), (char('#'), take_till(|c| c == '\n')));
+        value((), many0(alt((value((), multispace1), comment)))).parse(text)
+    }
+
+    fn word(text: &str) -> IResult<&str, &str> {
+        take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_').parse(text)
+    }
+
+    fn path(text: &str) -> IResult<&str, &str> {
+        take_while1(|c: char| !c.is_whitespace() && !matches!(c, '"' | '!')).parse(text)
+    }
+
+    fn statement(text: &str) -> IResult<&str, Statement> {
+        let capability =
+            map(preceded((tag("capability"), space1), word), |c| Statement::Capability(c.to_owned()));
+        let network = map((preceded((tag("network"), space1), word), preceded(space1, word)), |(f, t)| {
+            Statement::Network(f.to_owned(), t.to_owned())
+        });
+        let file = map(
+            (opt(terminated(tag("owner"), space1)), path, preceded(space1, alpha1)),
+            |(owner, path, perms): (Option<&str>, &str, &str)| {
+                Statement::File(owner.is_some(), path.to_owned(), perms.to_owned())
+            },
+        );
+        terminated(alt((capability, network, file)), char(',')).parse(text)
+    }
 }
 
 fn queries(c: &mut Criterion) {

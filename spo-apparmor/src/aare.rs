@@ -134,6 +134,18 @@ impl Aare {
         Self { nodes: bytes.iter().map(|b| Node::Byte(*b)).collect() }
     }
 
+    /// A glob that matches no text at all.
+    pub(crate) fn nothing() -> Self {
+        Self { nodes: vec![Node::Set(ByteSet::default())] }
+    }
+
+    /// This glob, a NUL byte, and another glob: how the kernel spells a pair of paths.
+    pub(crate) fn then_nul(mut self, other: &Self) -> Self {
+        self.nodes.push(Node::Byte(0));
+        self.nodes.extend(other.nodes.iter().cloned());
+        self
+    }
+
     /// The only text that is matched, when there is one.
     pub fn as_literal(&self) -> Option<Vec<u8>> {
         self.nodes.iter().map(|n| if let Node::Byte(b) = n { Some(*b) } else { None }).collect()

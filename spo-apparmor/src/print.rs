@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use crate::{
     TextRange,
+    spelling::{self, WordRule},
     tree::{
         AssignValue, ClassPerms, Condition, ConditionOp, Expr, FilePerms, FileRule, If, Include,
         IncludeTarget, Item, Owner, Policy, Prefix, Profile, ProfileKind, Rule, RuleKind, Value,
@@ -164,9 +165,15 @@ impl Display for Head<'_> {
         }
         match &profile.namespace {
             Some(namespace) => {
-                let full = format!(":{namespace}:{}", profile.name.text);
-                let range = TextRange::default();
-                write!(f, "{}", Value { text: full, quoted: profile.name.quoted, range })?;
+                // The first two slashes of a name would be taken for those of the form ":ns://name".
+                let slashes = if profile.name.text.starts_with("//") { "//" } else { "" };
+                let full = format!(":{namespace}:{slashes}{}", profile.name.text);
+                spelling::write(f, &full, WordRule::Id, profile.name.quoted)?;
+            }
+            // A path with a sign of assignment would be read as one.
+            None if profile.kind == ProfileKind::Path => {
+                let quoted = profile.name.quoted || profile.name.text.contains('=');
+                spelling::write(f, &profile.name.text, WordRule::Id, quoted)?;
             }
             None => write!(f, "{}", profile.name)?,
         }
@@ -177,7 +184,7 @@ impl Display for Head<'_> {
             write!(f, " xattrs=({})", spaced(xattrs.iter()))?;
         }
         for identities in &profile.identities {
-            write!(f, " +identities=({})", spaced(identities.iter().map(ListValue)))?;
+            write!(f, " +identities=({})", spaced(identities.iter().map(in_list)))?;
         }
         if let Some(flags) = &profile.flags {
             let flags: Vec<_> = flags.iter().map(|flag| flag_text(&flag.text)).collect();
@@ -188,15 +195,13 @@ impl Display for Head<'_> {
 }
 
 fn flag_text(text: &str) -> String {
-    ListValue(&Value { text: text.to_owned(), quoted: false, range: TextRange::default() }).to_string()
+    in_list(&Value { text: text.to_owned(), quoted: false, range: TextRange::default() }).to_string()
 }
 
 impl Display for IncludeTarget {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(path) => write!(f, "<{path}>"),
-            // In quotes a backslash at the end would take the quote in.
-            Self::Local(path) if path.ends_with('\\') => f.write_str(path),
             Self::Local(path) => write!(f, "\"{path}\""),
         }
     }
@@ -271,25 +276,25 @@ impl Display for Rule {
                 write_conditions(f, &rule.conditions)?;
                 write_peer(f, &rule.peer)?;
                 if let Some(name) = &rule.name {
-                    write!(f, " {}", ConditionValue(name))?;
+                    write!(f, " {}", Spelled(name, WordRule::Condition))?;
                 }
             }
             RuleKind::Mount(rule) => {
                 f.write_str(rule.kind.as_str())?;
                 write_conditions(f, &rule.conditions)?;
                 if let Some(source) = &rule.source {
-                    write!(f, " {}", ConditionValue(source))?;
+                    write!(f, " {}", Spelled(source, WordRule::Condition))?;
                 }
                 if let Some(target) = &rule.target {
                     let arrow = if rule.kind == crate::tree::MountKind::Mount { " ->" } else { "" };
-                    write!(f, "{arrow} {}", ConditionValue(target))?;
+                    write!(f, "{arrow} {}", Spelled(target, WordRule::Condition))?;
                 }
             }
             RuleKind::PivotRoot(rule) => {
                 f.write_str("pivot_root")?;
                 write_conditions(f, &rule.conditions)?;
                 if let Some(new_root) = &rule.new_root {
-                    write!(f, " {}", ConditionValue(new_root))?;
+                    write!(f, " {}", Spelled(new_root, WordRule::Condition))?;
                 }
                 if let Some(profile) = &rule.profile {
                     write!(f, " -> {profile}")?;
@@ -373,7 +378,7 @@ impl Display for Expr {
                 _ => write!(f, "{a} or {b}"),
             },
             Self::Compare { left, op, right } => {
-                write!(f, "{} {op} {}", OperandValue(left), OperandValue(right))
+                write!(f, "{} {op} {}", Spelled(left, WordRule::Operand), Spelled(right, WordRule::Operand))
             }
         }
     }
@@ -398,7 +403,7 @@ fn write_peer(f: &mut Formatter<'_>, list: &[Condition]) -> fmt::Result {
 
 impl Display for Condition {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.key)?;
+        write!(f, "{}", Key(&self.key))?;
         f.write_str(match self.op {
             ConditionOp::Equals => "=",
             ConditionOp::In => " in ",
@@ -406,8 +411,8 @@ impl Display for Condition {
             ConditionOp::Present => return Ok(()),
         })?;
         match (self.list, self.values.as_slice()) {
-            (false, [value]) => write!(f, "{}", ListValue(value)),
-            (_, values) => write!(f, "({})", spaced(values.iter().map(ListValue))),
+            (false, [value]) => write!(f, "{}", in_list(value)),
+            (_, values) => write!(f, "({})", spaced(values.iter().map(in_list))),
         }
     }
 }
@@ -418,69 +423,33 @@ fn spaced(parts: impl Iterator<Item = impl Display>) -> String {
 
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_value(f, self, crate::tree::needs_quotes(&self.text))
+        spelling::write(f, &self.text, WordRule::Id, self.quoted)
     }
 }
 
-/// A value outside of parentheses that ends at `=`, `(` and `)`.
-struct ConditionValue<'a>(&'a Value);
+/// A value where words are delimited by another rule than that of paths.
+struct Spelled<'a>(&'a Value, WordRule);
 
-impl Display for ConditionValue<'_> {
+impl Display for Spelled<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = &self.0.text;
-        write_value(f, self.0, crate::tree::needs_quotes(text) || has_unescaped(text, b"=()"))
+        // Behind "=" and in a list a value is written alike, so that it may move between the two.
+        let list = self.1 == WordRule::List;
+        let quoted = self.0.quoted || list && !spelling::is_word(&self.0.text, WordRule::Condition);
+        spelling::write(f, &self.0.text, self.1, quoted)
     }
 }
 
-/// A value inside of parentheses or behind `=`.
-struct ListValue<'a>(&'a Value);
+fn in_list(value: &Value) -> Spelled<'_> {
+    Spelled(value, WordRule::List)
+}
 
-impl Display for ListValue<'_> {
+/// The key of a condition; those of extended attributes are free text.
+struct Key<'a>(&'a str);
+
+impl Display for Key<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = &self.0.text;
-        let commas = has_unescaped(text, b",()");
-        // A value behind "=" may not begin with another sign.
-        write_value(f, self.0, crate::tree::needs_quotes(text) || commas || text.starts_with('='))
+        spelling::write(f, self.0, WordRule::Condition, false)
     }
-}
-
-struct OperandValue<'a>(&'a Value);
-
-impl Display for OperandValue<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = &self.0.text;
-        write_value(
-            f,
-            self.0,
-            crate::tree::needs_quotes(text) || text.contains(['(', ')', '=', '<', '>', '!', '#', ',']),
-        )
-    }
-}
-
-fn has_unescaped(text: &str, signs: &[u8]) -> bool {
-    let mut escaped = false;
-    text.bytes().any(|b| {
-        let found = !escaped && signs.contains(&b);
-        escaped = !escaped && b == b'\\';
-        found
-    })
-}
-
-fn write_value(f: &mut Formatter<'_>, value: &Value, quote: bool) -> fmt::Result {
-    if !quote && !value.quoted {
-        return f.write_str(&value.text);
-    }
-    f.write_str("\"")?;
-    let mut escaped = false;
-    for c in value.text.chars() {
-        // A quote inside would end the string.
-        if c == '"' && !escaped {
-            f.write_str("\\")?;
-        }
-        escaped = !escaped && c == '\\';
-        write!(f, "{c}")?;
-    }
-    f.write_str(if escaped { "\\\"" } else { "\"" })
 }
 
 #[cfg(test)]
@@ -494,7 +463,8 @@ mod tests {
         let parsed = parse(text, ParseOptions::default());
         let profile = parsed.policy.profiles().next().unwrap();
         let Item::Rule(second) = &profile.items[1] else { panic!("a rule") };
-        let Item::Rule(mut added) = profile.items[0].clone() else { panic!("a rule") };
+        let Item::Rule(first) = &profile.items[0] else { panic!("a rule") };
+        let mut added = (**first).clone();
         added.prefix.access = Some(Access::Deny);
         let edits = [Edit::append(text, profile, &added), Edit::remove(text, second.range)];
         assert_eq!(apply(text, &edits), "# mine\nprofile p {\n  /a r,   # why\n  deny /a r,\n}\n");

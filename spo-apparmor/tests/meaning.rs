@@ -282,3 +282,115 @@ proptest! {
         }
     }
 }
+
+/// The three steps of the kernel's `aa_path_link`, each on its own.
+#[test]
+fn links_are_pairs_of_name_and_target() {
+    let may = |body: &str, name: &str, target: &str| {
+        let unit = unit(body);
+        let compiled = compiled(&unit);
+        compiled.links(Budget::default()).unwrap().query(name, target, Subject::Owner).verdict
+    };
+    let (yes, no, denied) = (Verdict::Allowed, Verdict::NotAllowed, Verdict::Denied);
+    for (body, name, target, wanted) in [
+        // A link rule names its targets and tests nothing else.
+        ("link /a -> /b,", "/a", "/b", yes),
+        ("link /a -> /b,", "/a", "/c", no),
+        ("link /a -> /b,", "/b", "/b", no),
+        ("link /a -> /b,\n/a rw,", "/a", "/b", yes),
+        ("l /a -> /b,", "/a", "/b", yes),
+        ("l /a -> /b,", "/a", "/c", no),
+        // With "subset", or without a target, the name may be used for nothing that the target may not be used for.
+        ("link subset /a -> /b,\n/a rw,\n/b r,", "/a", "/b", no),
+        ("link subset /a -> /b,\n/a r,\n/b rw,", "/a", "/b", yes),
+        ("link subset /a -> /b,", "/a", "/b", yes),
+        ("/a rl,", "/a", "/b", no),
+        ("/a rl,\n/b r,", "/a", "/b", yes),
+        ("/a l,", "/a", "/b", yes),
+        // The way of executing counts, too; a scrubbed environment is less.
+        ("/a ixl,\n/b ixr,", "/a", "/b", yes),
+        ("/a ixl,\n/b pxr,", "/a", "/b", no),
+        ("/a Pxl,\n/b Px,", "/a", "/b", yes),
+        ("/a pxl,\n/b Px,", "/a", "/b", no),
+        // A pair from two rules is tested when one of them asks for it.
+        ("link /a -> /b,\n/a rl,", "/a", "/b", no),
+        // Denies are about pairs.
+        ("/a l,\ndeny link /a -> /b,", "/a", "/b", denied),
+        ("/a l,\ndeny link /a -> /b,", "/a", "/c", yes),
+        ("/a l,\ndeny /a l,", "/a", "/c", denied),
+        ("/a/* l,\ndeny /a/b wl,", "/a/c", "/c", yes),
+        ("link /a -> /b,\ndeny /a l,", "/a", "/b", denied),
+        ("priority=1 link /a -> /b,\ndeny /a l,", "/a", "/b", yes),
+        ("owner link /a -> /b,", "/a", "/b", yes),
+        ("other link /a -> /b,", "/a", "/b", no),
+    ] {
+        assert_eq!(may(body, name, target), wanted, "{body}: {name} -> {target}");
+    }
+}
+
+#[test]
+fn links_take_part_in_comparisons() {
+    let compare = |a: &str, b: &str| {
+        let (a, b) = (unit(a), unit(b));
+        let none = Grants::default();
+        diff((&compiled(&a), &none), (&compiled(&b), &none), Budget::default()).unwrap()
+    };
+    for (a, b, relation) in [
+        ("link /a -> /b,", "link /a -> /b,", Relation::Equal),
+        ("link /a -> /{b,c},", "link /a -> /b,", Relation::Stricter),
+        ("link /a -> /b,", "link /a -> /c,", Relation::Incomparable),
+        ("link /a -> /b,", "/a l,", Relation::Looser),
+        ("/a l,\ndeny link /a -> /b,", "/a l,", Relation::Looser),
+        ("link subset /a -> /b,\n/a r,", "link /a -> /b,\n/a r,", Relation::Looser),
+        // Without another permission of the name there is nothing to test.
+        ("link subset /a -> /b,", "link /a -> /b,", Relation::Equal),
+        ("link subset /a -> /b,\n/a r,\n/b r,", "link /a -> /b,\n/a r,\n/b r,", Relation::Equal),
+        // Less for the name is more for its links.
+        ("/a rwl,\n/b r,", "/a rl,\n/b r,", Relation::Incomparable),
+    ] {
+        let found = compare(a, b);
+        assert_eq!(found.relation, relation, "{a} | {b}: {found:?}");
+    }
+    let found = compare("link /a/* -> /data/**,", "link /a/* -> /data/x/**,");
+    assert!(found.files.is_empty());
+    let pair = (found.links[0].link.as_str(), found.links[0].target.as_str());
+    // No pair is shorter.
+    assert_eq!((pair.0.len(), pair.1.len()), ("/a/a".len(), "/data/a".len()), "{pair:?}");
+}
+
+#[test]
+fn links_against_each_other_are_found() {
+    let kinds = |body: &str| {
+        let unit = unit(body);
+        conflicts(&compiled(&unit)).into_iter().map(|f| (f.rule, f.kind, f.witness)).collect::<Vec<_>>()
+    };
+    let found = |rule, kind, witness: &str| vec![(rule, kind, witness.to_owned())];
+    assert_eq!(kinds("link /a -> /b,\ndeny link /a -> /c,"), found(1, FindingKind::QuietDeny, ""));
+    assert_eq!(kinds("link /a -> /b,\ndeny link /a -> /b,"), found(0, FindingKind::DeadAllow, "/a -> /b"));
+    assert_eq!(
+        kinds("link /a -> /{b,c},\ndeny link /a -> /b,"),
+        found(0, FindingKind::PartlyDenied, "/a -> /b")
+    );
+    assert_eq!(kinds("link /a -> /b,\nlink /a -> /{b,c},"), found(0, FindingKind::Redundant, ""));
+    assert_eq!(kinds("link /a -> /b,\nlink /a -> /b,"), found(1, FindingKind::Redundant, ""));
+    assert_eq!(kinds("link /a -> /b,\nlink /a -> /c,"), []);
+    // The second rule asks for the subset test of every pair, so that the first one changes nothing.
+    assert_eq!(kinds("link /a -> /b,\n/a l,"), found(0, FindingKind::Redundant, ""));
+    let both = kinds("/a rl,\ndeny /a wl,");
+    assert_eq!(both.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>(), [(0, FindingKind::PartlyDenied)]);
+}
+
+#[test]
+fn common_links_are_never_more_than_both_allow() {
+    let common = |a: &str, b: &str| {
+        let (a, b) = (unit(a), unit(b));
+        let merged = merge(&a.profiles[0], &b.profiles[0], MergeMode::Intersection);
+        (merged.rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), merged.notes.len())
+    };
+    assert_eq!(common("link /a -> /**,", "link /a -> /b,"), ("link /a -> /b,".to_owned(), 0));
+    assert_eq!(common("link subset /a -> /b,", "link /a -> /**,"), ("link subset /a -> /b,".to_owned(), 0));
+    // What no single rule of the two says is left out, and said so.
+    assert_eq!(common("link subset /a -> /**,", "link /a -> /b,"), (String::new(), 1));
+    assert_eq!(common("/a l,", "link /a -> /b,"), (String::new(), 1));
+    assert_eq!(common("link /a -> /b,", "link /a -> /c,"), (String::new(), 0));
+}

@@ -16,7 +16,7 @@ use spo_apparmor::{
     NoIncludes, ParseOptions,
     dfa::Budget,
     load,
-    meaning::{Compiled, Subject},
+    meaning::{Compiled, ExecOutcome, Subject, Verdict},
     render::{RenderOptions, render},
     tree::{ExecKind, Fallback, FilePerms, Version},
 };
@@ -93,7 +93,7 @@ impl Dump {
                 if let Some(excluded) =
                     left.strip_prefix("[^").or_else(|| left.strip_prefix("[]").map(|_| ""))
                 {
-                    let excluded = excluded.trim_end_matches(']').replace("\\x0", "");
+                    let excluded = excluded.trim_end_matches(']').replace("\\x0", "\0");
                     dump.default.insert(at, (to, excluded.into_bytes()));
                 } else {
                     let hex = left.rsplit_once("0x").unwrap().1;
@@ -147,7 +147,29 @@ impl Random {
 
     fn rule(&mut self) -> String {
         if self.below(2) == 0 {
-            let exec = self.pick(&["ix", "ix", "px", "Px", "ux", "cx -> c", "pix", "rix", "px -> x"]);
+            let exec = self.pick(&[
+                "ix",
+                "ix",
+                "px",
+                "Px",
+                "ux",
+                "Ux",
+                "cx",
+                "cx -> c",
+                "pix",
+                "rix",
+                "px -> x",
+                "Px -> y",
+                "Cix",
+                "pux",
+                "CUx -> c",
+                "Pix -> x",
+                "safe px",
+                "unsafe Cx",
+            ]);
+            if let Some((safety, exec)) = exec.split_once(' ').filter(|(word, _)| word.ends_with("safe")) {
+                return format!("{safety} {} {exec},", self.glob(false));
+            }
             return format!("{}{} {exec},", self.pick(&["", "", "", "owner "]), self.glob(false));
         }
         let prefix =
@@ -166,6 +188,86 @@ fn paths(length: usize) -> Vec<String> {
         all.extend(last.iter().cloned());
     }
     all
+}
+
+/// Whether the exec part of one half of the parser's bits says what we say: how the next profile is found, by which
+/// name, what happens when there is none, and whether the environment is scrubbed.
+///
+/// The index 1 is unconfined, 2 the profile that attaches, 3 the child that does; from 4 on it numbers the names, which
+/// `targets` collects: two indices for one name are as wrong as two names for one index.
+fn same_way(ours: &ExecOutcome, half: u32, targets: &mut BTreeMap<u32, (ExecKind, String)>) -> bool {
+    let exec = ours.exec;
+    let index = half >> 10 & 0xf;
+    let found = match (exec.kind, &ours.target) {
+        (ExecKind::Inherit, _) => index == 0,
+        (ExecKind::Unconfined, _) => index == 1,
+        (ExecKind::Profile, None) => index == 2,
+        (ExecKind::Child, None) => index == 3,
+        (kind, Some(target)) => {
+            let named = (kind, target.clone());
+            let one_index = targets.iter().all(|(i, n)| *i == index || *n != named);
+            index >= 4 && one_index && *targets.entry(index).or_insert_with(|| named.clone()) == named
+        }
+    };
+    let inherits = exec.kind == ExecKind::Inherit || exec.fallback == Some(Fallback::Inherit);
+    let keeps = exec.kind != ExecKind::Inherit && !exec.scrub;
+    found
+        && inherits == (half & 0x200 != 0)
+        && (exec.fallback == Some(Fallback::Unconfined)) == (half & 0x80 != 0)
+        && keeps == (half & 0x100 != 0)
+}
+
+/// Pairs of names and targets: those of the real parser's automaton are ours.
+#[test]
+fn random_links_get_the_same_pairs() {
+    if !present() {
+        return;
+    }
+    let mut random = Random(11);
+    let paths: Vec<String> = paths(3);
+    let (mut compared, mut allowed) = (0_u32, 0_u32);
+    for _ in 0..60 {
+        let rules: Vec<String> = (0..1 + random.below(4))
+            .map(|_| {
+                let prefix = random.pick(&["", "", "", "deny ", "owner ", "other "]);
+                let (name, target) = (random.glob(false), random.glob(false));
+                match random.below(3) {
+                    0 => format!("{prefix}{name} {},", random.pick(&["l", "rl", "rwl"])),
+                    1 => format!("{prefix}link {name} -> {target},"),
+                    _ => format!("{prefix}link subset {name} -> {target},"),
+                }
+            })
+            .collect();
+        let text = format!("profile p {{\n  {}\n}}\n", rules.join("\n  "));
+        let (ok, dump) =
+            parser(&text, &["-O", "no-filter-deny", "-O", "no-minimize", "-D", "dfa-states"]).unwrap();
+        let unit = load(&text, &NoIncludes, OLD);
+        assert!(ok && unit.is_ok(), "{text}{dump}{:?}", unit.diagnostics);
+        let compiled = Compiled::new(&unit.profiles[0], Budget::default()).unwrap();
+        let links = compiled.links(Budget::default()).unwrap();
+        let dump = Dump::read(&dump);
+        for name in &paths {
+            for target in &paths {
+                let bits = dump.bits(&[name.as_bytes(), b"\0", target.as_bytes()].concat());
+                for (subject, shift) in [(Subject::Owner, 0), (Subject::Other, 14)] {
+                    let link = |bits: u32| bits >> shift & 0x10 != 0;
+                    let ours = links.query(name, target, subject);
+                    // The parser's pair alone; whether the subset test holds is a question of both names.
+                    let pair = ours.verdict == Verdict::Allowed || !ours.exceeds.is_empty();
+                    let theirs = (link(bits[0]) && !link(bits[1]), link(bits[1]));
+                    assert_eq!((pair, ours.verdict == Verdict::Denied), theirs, "{text}{name} -> {target}");
+                    // It sets the bit of the test for own files only.
+                    if pair && subject == Subject::Owner {
+                        assert_eq!(ours.subset, bits[0] & 0x20 != 0, "{text}{name} -> {target}");
+                    }
+                    allowed += u32::from(pair);
+                    compared += 1;
+                }
+            }
+        }
+    }
+    println!("oracle: {compared} pairs compared, {allowed} of them allowed");
+    assert!(allowed > 1_000 && compared - allowed > 1_000);
 }
 
 const OLD: ParseOptions = ParseOptions { version: Version::V3_0, tokens: false };
@@ -204,6 +306,7 @@ fn random_profiles_get_the_same_verdict_and_automaton() {
         // The kernel sees a deny as a missing allow and a quiet bit. An audited deny has no quiet bit, so the
         // parser drops and merges states that differ in it only; there the deny bits say nothing.
         let loud = text.contains("audit deny");
+        let mut targets = BTreeMap::new();
         for path in &paths {
             let bits = dump.bits(path.as_bytes());
             for subject in Subject::BOTH {
@@ -213,14 +316,8 @@ fn random_profiles_get_the_same_verdict_and_automaton() {
                 let shown = |deny: FilePerms| if loud { FilePerms::NONE } else { deny };
                 let mine = (ours.allow, shown(ours.deny), ours.quiet);
                 let theirs = (perms(bits[0]), shown(perms(bits[1])), perms(bits[3]));
-                let inherit = ours.exec.as_ref().is_some_and(|e| {
-                    e.exec.kind == ExecKind::Inherit || e.exec.fallback == Some(Fallback::Inherit)
-                });
-                let scrub =
-                    ours.exec.as_ref().is_some_and(|e| e.exec.scrub || e.exec.kind == ExecKind::Inherit);
-                let exec = half(bits[0]) & 1 == 1;
-                let same_exec = !exec
-                    || (inherit == (half(bits[0]) & 0x200 != 0) && scrub == (half(bits[0]) & 0x100 == 0));
+                let same_exec = half(bits[0]) & 1 == 0
+                    || ours.exec.as_ref().is_some_and(|e| same_way(e, half(bits[0]), &mut targets));
                 if mine != theirs || !same_exec {
                     wrong.push(format!(
                         "{text}{path} {subject:?}: ours {mine:?} {:?}, parser {theirs:?} {:#x}",
@@ -395,4 +492,74 @@ fn refusals_name_the_file() {
     assert!(places.contains(&(spo_model::Severity::Warning, Some(plain.as_str()), Some(2))), "{found:?}");
     assert!(places.contains(&(spo_model::Severity::Error, Some(plain.as_str()), Some(3))), "{found:?}");
     fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Spellings at the edge of the lexer, with the verdict of the real parser.
+#[test]
+fn odd_spellings_get_the_same_verdict() {
+    if !present() {
+        return;
+    }
+    let mut texts: Vec<String> = [
+        "deny file,",
+        "audit deny file,",
+        "file,",
+        "audit file,",
+        "\"/a\\\\\" r,",
+        "\"/a\\\\\" r,\n\"/b\" r,",
+        "\"/a\\\" r,",
+        "\"/a\\\" b\" r,",
+        "\"/a\\134\" r,\n\"/b\" r,",
+        "/a\\\\\nr,",
+        "/a\\\nr,",
+        "/a\\\\\\\"b r,",
+        "/a\\, r,",
+        "/a,b r,",
+        "/a#b r,",
+        "/a\"b r,",
+        "/a!b r,",
+        "/a\\!b r,",
+        "signal peer=\"a b\",",
+        "signal peer=a\\ b,",
+        "signal set=(hup,,int),",
+        "signal set=(hup\"int\"),",
+    ]
+    .into_iter()
+    .map(|rule| format!("profile p {{\n{rule}\n}}\n"))
+    .collect();
+    if Path::new("/etc/apparmor.d/abi/3.0").exists() {
+        for name in [
+            "<abi/3.0>",
+            "< abi/3.0 >",
+            "<\"abi/3.0\">",
+            "<\"abi/3.0\" >",
+            "< \"abi/3.0\">",
+            "<abi/3\"0>",
+            "<abi/3.0\">",
+            "<\"abi/3.0>",
+            "<\"abi/3.0\"x>",
+            "\"/etc/apparmor.d/abi/3.0\"",
+            "/etc/apparmor.d/abi/3.0",
+            "/etc/apparmor.d/abi/3\".0",
+        ] {
+            texts.push(format!("abi {name},\nprofile p {{\n}}\n"));
+        }
+        texts.extend(
+            ["<tunables/home>", "<\"tunables/home\">", "<\"tunables/home\" >", "<tunables/ho\"me>"]
+                .map(|name| format!("include {name}\nprofile p {{\n}}\n")),
+        );
+    }
+    let mut files = spo_apparmor::Files::new();
+    for name in ["/etc/apparmor.d/abi/3.0", "/etc/apparmor.d/tunables/home"] {
+        files.insert(name, fs::read_to_string(name).unwrap_or_default());
+    }
+    // Its includes do not matter here.
+    files.insert("/etc/apparmor.d/tunables/home.d/x", "");
+    for text in texts {
+        let (ok, output) = parser(&text, &[]).unwrap();
+        for version in Version::ALL {
+            let unit = load(&text, &files, ParseOptions { version, tokens: false });
+            assert_eq!(unit.is_ok(), ok, "{version}: {text}{output}{:?}", unit.diagnostics);
+        }
+    }
 }

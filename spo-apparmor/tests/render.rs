@@ -1,5 +1,25 @@
 //! From the resource to text: the defects of the existing operator, one test each, and the guide's example.
+//!
+//! | what the existing operator does | test |
+//! | --- | --- |
+//! | an empty name makes the header's flags the name; names with blanks or braces pass | `bad_names_are_refused` |
+//! | paths with `,` `[` `{` `^` `!` `:` `=` `~` `%` `#` `(` or beyond ASCII are refused | `legal_names_of_files_are_accepted_and_quoted_where_needed` |
+//! | a blank passes and is written without quotes | the same |
+//! | `ptrace (read),` as a path, with and without a comment behind it | `the_old_ptrace_spelling_becomes_a_rule` |
+//! | unknown variables, unbalanced braces, one alternative, empty strings pass | `bad_paths_are_refused_with_their_field` |
+//! | `..` is looked for in some lists only and not at the end, and `/..foo` is refused | that one, and the one about legal names |
+//! | capabilities in capitals or with blanks pass and are written so; `SYS_RAWIO` is not `sys_rawio` | `capabilities_come_out_in_the_spelling_of_the_language` |
+//! | a value can hold further rules | `no_value_leaves_its_place` |
+//! | a field twice is two rules | `what_is_said_twice_is_one_rule` |
+//! | read-only takes the write from an overlapping read-write | `read_only_does_not_beat_read_write` |
+//! | write-only and read-only take both away where they overlap | `write_only_and_read_only_overlap_to_both` |
+//! | write-only takes the read from an executable | `a_writable_script_stays_readable_for_its_interpreter` |
+//! | the fixed denies hit `shm*`, because negated classes match a slash | `the_fixed_denies_spare_what_they_mean_to_spare` |
+//! | a read-only glob takes the write from what the base abstraction grants; denies also act in complain mode | `nothing_denies_a_device_that_the_base_abstraction_grants` |
 
+mod material;
+
+use material::GUIDE;
 use spo_apparmor::{
     Files, NoIncludes, ParseOptions, Rendered, load,
     meaning::{Compiled, Subject, Verdict},
@@ -13,27 +33,6 @@ use spo_model::{
         Executable, Filesystem, Network, Protocols,
     },
 };
-
-/// The example of the user guide, section 4.
-const GUIDE: &str = "\
-profile nginx-apparmor flags=(attach_disconnected,mediate_deleted) {
-  capability net_bind_service,
-  capability setgid,
-  capability setuid,
-
-  network inet tcp,
-  network inet udp,
-
-  /usr/sbin/nginx mr,
-  /var/log/nginx/** w,
-  /var/cache/nginx/** rw,
-  /etc/nginx/** r,
-
-  deny /bin/bash rx,
-  deny /usr/bin/curl rx,
-  deny /usr/bin/wget rx,
-}
-";
 
 fn raw(text: &str) -> AppArmorProfileSpec {
     AppArmorProfileSpec { body: AppArmorBody::Raw(text.to_owned()), ..Default::default() }
@@ -244,6 +243,8 @@ fn legal_names_of_files_are_accepted_and_quoted_where_needed() {
         "/a:b",
         "/a,b",
         "/a~",
+        "/a^b",
+        "/a!b",
         "/..foo",
         "/a%#(x)",
         "/ü",
@@ -324,7 +325,7 @@ fn raw_bodies_that_must_not_be_loaded_are_refused() {
         ("profile p {\n include <abstractions/../../x>\n}\n", "include-not-allowed"),
         ("include if exists </etc/x>\nprofile p {\n}\n", "include-not-allowed"),
         ("profile p {\n /a ix,\n /a px,\n}\n", "exec-conflict"),
-        ("profile p {\n /a@{nothing} r,\n}\n", "bad-variable"),
+        ("profile p {\n /a@{nothing} r,\n}\n", "undefined-variable"),
         ("profile p {\n /a q,\n}\n", "bad-permissions"),
         ("profile p {\n", "unclosed-brace"),
     ];
@@ -354,4 +355,10 @@ fn includes_are_not_needed_for_a_check() {
         !load("include <tunables/global>\nprofile p {\n}\n", &NoIncludes, ParseOptions::default()).is_ok()
     );
     assert!(run("p", &raw("include <tunables/global>\nprofile p {\n  @{HOME}/x r,\n}\n")).is_ok());
+}
+
+#[test]
+fn what_is_said_twice_is_one_rule() {
+    let text = run("p", &described(files(&["/a", "/a"], &[], &[]))).unwrap().text;
+    assert_eq!(text.matches("/a ").count(), 1, "{text}");
 }

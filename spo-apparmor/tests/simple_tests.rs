@@ -1,47 +1,20 @@
 //! The conformance suite of the language: each file says whether a parser must accept it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+mod material;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use material::{corpus, files_below, meaning};
 
 use spo_apparmor::{Files, ParseOptions, load};
 
 /// Files on which we and the suite differ, with the reason.
 const KNOWN: &str = include_str!("simple_tests_known.txt");
 
-fn corpus() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let base = std::env::var_os("SPO_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
-    let base = if base.is_absolute() { base } else { root.join(base) };
-    let dir = base.join("apparmor/simple_tests");
-    dir.is_dir().then_some(dir)
-}
-
-fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() { walk(&path, out) } else { out.push(path) }
-    }
-}
-
 #[test]
 fn every_file_gets_the_verdict_it_states() {
-    let Some(dir) = corpus() else {
-        {
-            use std::io::Write as _;
-            // Past the capture of test output, so that a stranger sees it.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: corpus: apparmor/simple_tests not found, set SPO_CORPUS"
-            );
-        }
-        return;
-    };
-    let mut paths = Vec::new();
-    walk(&dir, &mut paths);
+    let Some(dir) = corpus("simple_tests") else { return };
+    let paths = files_below(&dir);
     // The suite runs in the directory above, with its own directory as search path.
     let mut files = Files::new().with_search(["/tst/simple_tests"]).with_working_directory("/tst");
     for path in &paths {
@@ -79,37 +52,12 @@ fn every_file_gets_the_verdict_it_states() {
     assert_eq!(listed, known.len(), "the list names files that are not in the suite");
 }
 
-/// What a tree says, without the places and the kind of quotes.
-fn meaning(policy: &spo_apparmor::tree::Policy) -> String {
-    let dump = format!("{policy:?}");
-    let mut out = String::with_capacity(dump.len());
-    let mut rest = dump.as_str();
-    while let Some(at) = rest.find("TextRange {") {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + rest[at..].find('}').unwrap() + 1..];
-    }
-    out.push_str(rest);
-    // The old "#include" and quotes that are not needed are spellings, not meanings.
-    out.replace("hash: true", "hash: false").replace("quoted: true", "quoted: false")
-}
-
 #[test]
 fn printing_keeps_the_meaning_and_is_idempotent() {
-    let Some(dir) = corpus() else {
-        {
-            use std::io::Write as _;
-            // Past the capture of test output, so that a stranger sees it.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: corpus: apparmor/simple_tests not found, set SPO_CORPUS"
-            );
-        }
-        return;
-    };
-    let mut paths = Vec::new();
-    walk(&dir, &mut paths);
+    let Some(dir) = corpus("simple_tests") else { return };
+    let mut paths = files_below(&dir);
     if Path::new("/etc/apparmor.d/tunables").is_dir() {
-        walk(Path::new("/etc/apparmor.d"), &mut paths);
+        paths.extend(files_below(Path::new("/etc/apparmor.d")));
     }
     let mut compared = 0;
     for path in &paths {

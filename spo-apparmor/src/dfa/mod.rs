@@ -5,7 +5,10 @@
 
 mod nfa;
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    hash::Hash,
+};
 
 pub(crate) use nfa::{intersection_within, intersection_witness};
 
@@ -156,23 +159,14 @@ pub(crate) fn walk_pairs(
     budget: Budget,
     mut visit: impl FnMut(usize, usize, &[u8]) -> bool,
 ) -> Result<(), TooComplex> {
-    let bytes = joint_samples(a, b);
+    let bytes = samples_of(&[a, b]);
     let mut back: HashMap<Pair, Option<(Pair, u8)>> = HashMap::from([((START, START), None)]);
     let mut queue = VecDeque::from([(START, START)]);
     let mut seen = std::collections::HashSet::new();
     while let Some(pair) = queue.pop_front() {
         let sets = (a.accept_of(pair.0), b.accept_of(pair.1));
-        if seen.insert(sets) {
-            let mut word = Vec::new();
-            let mut at = pair;
-            while let Some(Some((before, byte))) = back.get(&at) {
-                word.push(*byte);
-                at = *before;
-            }
-            word.reverse();
-            if !visit(sets.0, sets.1, &word) {
-                return Ok(());
-            }
+        if seen.insert(sets) && !visit(sets.0, sets.1, &way_to(&back, pair)) {
+            return Ok(());
         }
         for &byte in &bytes {
             let next = (a.step(pair.0, byte), b.step(pair.1, byte));
@@ -188,11 +182,24 @@ pub(crate) fn walk_pairs(
     Ok(())
 }
 
-/// One readable byte of each class of the two partitions together.
-fn joint_samples(a: &Dfa, b: &Dfa) -> Vec<u8> {
-    let mut groups: HashMap<(u8, u8), ByteSet> = HashMap::new();
-    for byte in 1..=255_u8 {
-        groups.entry((a.classes[usize::from(byte)], b.classes[usize::from(byte)])).or_default().insert(byte);
+/// The bytes by which a search came to a state, when it noted for each state the one before and the byte.
+pub(crate) fn way_to<S: Copy + Eq + Hash>(back: &HashMap<S, Option<(S, u8)>>, state: S) -> Vec<u8> {
+    let mut word = Vec::new();
+    let mut at = state;
+    while let Some(Some((before, byte))) = back.get(&at) {
+        word.push(*byte);
+        at = *before;
+    }
+    word.reverse();
+    word
+}
+
+/// One readable byte of each class of the partitions of all automata together.
+pub(crate) fn samples_of(all: &[&Dfa]) -> Vec<u8> {
+    let mut groups: BTreeMap<Vec<u8>, ByteSet> = BTreeMap::new();
+    for byte in 0..=255_u8 {
+        let class = all.iter().map(|dfa| dfa.classes[usize::from(byte)]).collect();
+        groups.entry(class).or_default().insert(byte);
     }
     let mut samples: Vec<u8> = groups.values().filter_map(nfa::readable_byte).collect();
     samples.sort_unstable();
@@ -295,7 +302,7 @@ impl<'a> Builder<'a> {
             })
             .collect();
         let mut groups = vec![ByteSet::default(); self.width];
-        for byte in 1..=255_u8 {
+        for byte in 0..=255_u8 {
             groups[usize::from(self.classes[usize::from(byte)])].insert(byte);
         }
         let samples = groups.iter().filter_map(nfa::readable_byte).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::TooComplex;
+use super::{TooComplex, way_to};
 use crate::aare::{Aare, ByteSet, Node};
 
 /// A state of the automaton.
@@ -134,20 +134,14 @@ pub(crate) fn intersection_within(
         }
     }
     *budget -= from.len().min(*budget);
-    let Some(mut at) = end else { return Ok(None) };
-    let mut word = Vec::new();
-    while let Some(Some((before, byte))) = from.get(&at) {
-        word.push(*byte);
-        at = *before;
-    }
-    word.reverse();
-    Ok(Some(word))
+    Ok(end.map(|at| way_to(&from, at)))
 }
 
 /// A byte of the set, a letter where there is one.
 pub(super) fn readable_byte(set: &ByteSet) -> Option<u8> {
     let all = || (b'a'..=b'z').chain(b'0'..=b'9').chain(b'A'..=b'Z').chain([b'/', b'.', b'-', b'_']);
-    all().chain(0x21..=0x7e).chain(1..=0xff).find(|b| set.contains(*b))
+    // NUL stands between the parts of a pair and nowhere else.
+    all().chain(0x21..=0x7e).chain(1..=0xff).chain([0]).find(|b| set.contains(*b))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Checks of a whole profile: two rules that would execute one path in different ways.
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use spo_model::Severity;
 
@@ -28,6 +28,12 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
         owner: Option<Owner>,
         priority: i32,
         exec: (Exec, Option<&'a str>),
+        glob: OnceCell<Option<Aare>>,
+    }
+    impl Entry<'_> {
+        fn glob(&self) -> Option<&Aare> {
+            self.glob.get_or_init(|| Aare::parse(self.path).ok()).as_ref()
+        }
     }
     let entries: Vec<Entry<'_>> = profile
         .rules
@@ -40,6 +46,7 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
                 owner: r.rule.prefix.owner,
                 priority: r.rule.prefix.priority.unwrap_or(0),
                 exec: exec_of(file)?,
+                glob: OnceCell::new(),
             }),
             _ => None,
         })
@@ -59,14 +66,12 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
             None => format!("{:?} {}", e.path, e.exec.0),
         };
         let message = format!("{} and {} execute {witness:?} in different ways", show(a), show(b));
-        found.push(diagnostic_at(
-            Severity::Error,
-            "exec-conflict",
-            message,
-            b.rule.origin,
-            &unit.files,
-            text,
-        ));
+        let diagnostic =
+            diagnostic_at(Severity::Error, "exec-conflict", message, b.rule.origin, &unit.files, text);
+        found.push(
+            diagnostic
+                .with_help("narrow one path so that they do not meet, or name the path without wildcards"),
+        );
     };
     // The same path in two rules conflicts before any automaton is made.
     let mut by_path: BTreeMap<(&str, i32), Vec<&Entry<'_>>> = BTreeMap::new();
@@ -79,8 +84,6 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
         }
         others.push(entry);
     }
-    let globs: BTreeMap<&str, Aare> =
-        entries.iter().filter_map(|e| Some((e.path, Aare::parse(e.path).ok()?))).collect();
     // Shared by all pairs, so that many long patterns cannot keep the check busy.
     let mut budget = 4_000_000_usize;
     let groups: Vec<&Vec<&Entry<'_>>> = groups.values().collect();
@@ -97,7 +100,7 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
         if budget > 0 && !may_meet(a.path, b.path) {
             continue;
         }
-        let (Some(x), Some(y)) = (globs.get(a.path), globs.get(b.path)) else { continue };
+        let (Some(x), Some(y)) = (a.glob(), b.glob()) else { continue };
         // An exact rule overrides the way of a glob; the shapes must agree to conflict.
         if x.is_exact() != y.is_exact() {
             continue;
@@ -119,18 +122,21 @@ fn exec_conflicts(profile: &FlatProfile, unit: &Unit, text: &str, found: &mut Ve
     }
 }
 
-/// Whether the literal beginnings of two globs agree; a cheap test in front of the automaton.
+/// Whether the literal beginnings and ends of two globs agree; a cheap test in front of the automaton.
 fn may_meet(a: &str, b: &str) -> bool {
-    for (x, y) in a.bytes().zip(b.bytes()) {
-        let special = |b: u8| matches!(b, b'*' | b'?' | b'[' | b'{' | b'\\');
-        if special(x) || special(y) {
-            return true;
-        }
-        if x != y {
-            return false;
-        }
+    let agree = |pair: (u8, u8), special: fn(u8) -> bool| match pair {
+        (x, y) if special(x) || special(y) => Some(true),
+        (x, y) if x != y => Some(false),
+        _ => None,
+    };
+    let opens = |b: u8| matches!(b, b'*' | b'?' | b'[' | b'{' | b'\\');
+    let start = a.bytes().zip(b.bytes()).find_map(|pair| agree(pair, opens)).unwrap_or(true);
+    // An escape is longer than its backslash, and only seen from the front.
+    if !start || a.contains('\\') || b.contains('\\') {
+        return start;
     }
-    true
+    let closes = |b: u8| matches!(b, b'*' | b'?' | b']' | b'}');
+    a.bytes().rev().zip(b.bytes().rev()).find_map(|pair| agree(pair, closes)).unwrap_or(true)
 }
 
 /// `change_profile safe X -> T` and `unsafe X -> T` contradict each other.
@@ -158,5 +164,27 @@ fn change_profile_conflicts(
                 text,
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dfa::intersection_witness;
+
+    /// The cheap test may only rule out what does not meet.
+    #[test]
+    fn the_cheap_test_is_never_wrong() {
+        let globs = [
+            "/a", "/ab", "/a*", "/*b", "/{a,b}", "/{,x/}a", "/a{,b}", "/[ab]", "/a[^b]", "/a\\*", "/a\\052",
+            "/**", "/*/b", "/a/b", "/\\141", "/?b",
+        ];
+        for a in globs {
+            for b in globs {
+                let meets = intersection_witness(&Aare::parse(a).unwrap(), &Aare::parse(b).unwrap());
+                assert!(may_meet(a, b) || meets.unwrap().is_none(), "{a} {b}");
+            }
+        }
+        assert!(!may_meet("/usr/bin/eqn", "/{,usr/}bin/tr"));
     }
 }

@@ -1,7 +1,7 @@
 //! Walks the tree once for the variables and once for the profiles.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -9,16 +9,14 @@ use spo_model::Severity;
 
 use super::{
     FlatProfile, FlatRule, IncludeCache, Origin, Resolver, Unit,
-    cache::ReadFile,
+    cache::{ReadFile, World},
     diagnostic_at,
-    variables::{Variables, next_variable},
+    variables::next_variable,
 };
 use crate::{
     ParseOptions, TextRange, aare,
     parse::Parsed,
-    tree::{
-        Alias, AssignValue, IncludeTarget, Item, Policy, Prefix, Profile, ProfileKind, Rule, RuleKind, Value,
-    },
+    tree::{AssignValue, IncludeTarget, Item, Policy, Prefix, Profile, ProfileKind, Rule, RuleKind, Value},
 };
 
 /// The nesting of includes that is followed.
@@ -37,30 +35,35 @@ pub(super) fn flatten(
     options: ParseOptions,
     includes_read: &mut IncludeCache,
 ) -> Unit {
+    includes_read.prepare(options);
     let mut walk = Walk {
         unit: Unit { files: vec![String::new()], abi: None, ..Unit::default() },
         text,
         resolver,
         options,
-        variables: Variables::default(),
-        globals: Variables::default(),
+        world: World::default(),
         assigned: BTreeMap::new(),
         used: BTreeSet::new(),
-        aliases: Vec::new(),
         stack: Vec::new(),
         files: vec![None],
         includes_read,
-        cache: BTreeMap::new(),
+        numbers: HashMap::new(),
         rules: 0,
         includes: 0,
+        problems: 0,
+        preamble_read: false,
     };
     walk.unit.needs = parsed.needs;
     walk.unit.diagnostics = parsed.diagnostics;
     if walk.unit.is_ok() {
         walk.preamble(&parsed.policy, 0);
-        walk.globals = walk.variables.clone();
+        let World { variables, aliases, .. } = std::mem::take(&mut walk.world);
+        walk.world = walk.includes_read.world(variables, aliases);
+        walk.preamble_read = true;
         walk.profiles(&parsed.policy, 0);
         walk.finish();
+        let world = std::mem::take(&mut walk.world);
+        walk.includes_read.keep(world);
     }
     walk.unit
 }
@@ -70,22 +73,23 @@ pub(super) struct Walk<'a> {
     text: &'a str,
     resolver: &'a dyn Resolver,
     options: ParseOptions,
-    variables: Variables,
-    /// The variables of the preamble.
-    globals: Variables,
+    /// Variables, aliases, and what is known about rules under them.
+    world: World,
+    /// The set variables that the text itself assigns.
     assigned: BTreeMap<String, Origin>,
     used: BTreeSet<String>,
-    aliases: Vec<Alias>,
     /// The files that are being read.
     stack: Vec<u32>,
     /// The included files by their number.
     files: Vec<Option<Loaded>>,
     /// What was read before.
     includes_read: &'a mut IncludeCache,
-    /// Parsed files by kind (whole file or rules) and name.
-    cache: BTreeMap<(bool, String), Loaded>,
+    /// The number of each included file, by its place in memory; `files` keeps it there.
+    numbers: HashMap<*const ReadFile, u32>,
     rules: usize,
     includes: usize,
+    problems: usize,
+    preamble_read: bool,
 }
 
 /// A file of the unit: its number and what was read.
@@ -99,19 +103,22 @@ impl Walk<'_> {
     fn origin(&self, range: TextRange, file: u32) -> Origin {
         // The lines of the text itself are counted by whoever shows them.
         let line = match self.files.get(file as usize) {
-            Some(Some(loaded)) => {
-                let starts = &loaded.read.lines;
-                u32::try_from(starts.partition_point(|s| *s <= range.start)).unwrap_or(0)
-            }
+            Some(Some(loaded)) => loaded.read.line(range.start),
             _ => 0,
         };
         Origin { file, range, line }
     }
 
     fn report(&mut self, code: &str, message: String, origin: Origin) {
+        self.report_with(code, message, None, origin);
+    }
+
+    fn report_with(&mut self, code: &str, message: String, help: Option<&str>, origin: Origin) {
+        self.problems += 1;
         if self.unit.diagnostics.len() < 200 {
-            let diagnostic =
+            let mut diagnostic =
                 diagnostic_at(Severity::Error, code, message, origin, &self.unit.files, self.text);
+            diagnostic.help = help.map(str::to_owned);
             self.unit.diagnostics.push(diagnostic);
         }
     }
@@ -124,19 +131,21 @@ impl Walk<'_> {
                     self.check_abi(&abi.target, self.origin(abi.range, file));
                     self.unit.abi.get_or_insert_with(|| abi.clone());
                 }
-                Item::Alias(alias) => self.aliases.push(alias.clone()),
+                Item::Alias(alias) => self.world.aliases.push((**alias).clone()),
                 Item::Assign(assign) => {
                     let result = match &assign.value {
                         AssignValue::Set(values) => {
                             for value in values {
                                 self.note_use(&value.text);
                             }
-                            self.variables.assign_set(&assign.name, assign.op, values)
+                            self.world.variables.assign_set(&assign.name, assign.op, values)
                         }
-                        AssignValue::Bool(expr) => self.variables.assign_bool(&assign.name, assign.op, expr),
+                        AssignValue::Bool(expr) => {
+                            self.world.variables.assign_bool(&assign.name, assign.op, expr)
+                        }
                     };
                     let origin = self.origin(assign.range, file);
-                    if matches!(assign.value, AssignValue::Set(_)) {
+                    if file == 0 && matches!(assign.value, AssignValue::Set(_)) {
                         self.assigned.entry(assign.name.clone()).or_insert(origin);
                     }
                     if let Err(message) = result {
@@ -196,26 +205,28 @@ impl Walk<'_> {
         }
         let Some(list) = self.resolver.resolve(target) else {
             if !if_exists {
-                self.report("include-missing", format!("there is no file {:?}", target.path()), origin);
+                let message = format!("there is no file {:?}", target.path());
+                let help = "write \"include if exists\" when it may be missing";
+                self.report_with("include-missing", message, Some(help), origin);
             }
             return Vec::new();
         };
         let mut loaded = Vec::new();
         for included in list {
-            let key = (body, included.name);
-            if let Some(known) = self.cache.get(&key) {
-                if !self.stack.contains(&known.file) {
-                    loaded.push(known.clone());
+            let name = &included.name;
+            let parsed = self.includes_read.read(body, name, &included.text);
+            if let Some(file) = self.numbers.get(&Arc::as_ptr(&parsed)) {
+                if !self.stack.contains(file) {
+                    loaded.push(Loaded { file: *file, read: parsed });
                 }
                 continue;
             }
-            let parsed = self.includes_read.read(body, &key.1, &included.text, self.options);
             let file = u32::try_from(self.unit.files.len()).unwrap_or(u32::MAX);
-            self.unit.files.push(key.1.clone());
+            self.unit.files.push(name.to_string());
             for mut diagnostic in parsed.parsed.diagnostics.iter().cloned() {
                 let place =
                     diagnostic.span.take().map_or(String::new(), |s| format!("{}:{}: ", s.line, s.column));
-                diagnostic.message = format!("{}:{place}{}", key.1, diagnostic.message);
+                diagnostic.message = format!("{name}:{place}{}", diagnostic.message);
                 if self.unit.diagnostics.len() < 200 {
                     self.unit.diagnostics.push(diagnostic);
                 }
@@ -224,7 +235,7 @@ impl Walk<'_> {
             self.unit.needs.extend(needs.map(|need| crate::parse::Need { range: origin.range, ..*need }));
             let entry = Loaded { file, read: parsed };
             self.files.push(Some(entry.clone()));
-            self.cache.insert(key, entry.clone());
+            self.numbers.insert(Arc::as_ptr(&entry.read), file);
             loaded.push(entry);
         }
         loaded
@@ -293,17 +304,21 @@ impl Walk<'_> {
             origin,
         });
         // A child knows the variables of the text, not those that its parent got from its own header.
-        let outer = std::mem::replace(&mut self.variables, self.globals.clone());
-        self.variables.set_auto("profile_name", vec![name]);
+        let mut own = vec![("profile_name", vec![name])];
         if !attachments.is_empty() && self.options.version >= crate::tree::Version::V5_0 {
-            self.variables.set_auto("attach_path", attachments.clone());
-            self.variables.set_auto("exec_path", attachments);
+            own.push(("attach_path", attachments.clone()));
+            own.push(("exec_path", attachments));
         }
+        let outer = self.world.variables.set_own(own);
         self.body(&profile.items, index, file, Prefix::default());
-        self.variables = outer;
+        self.world.variables.set_own(outer);
     }
 
     fn body(&mut self, items: &[Item], profile: usize, file: u32, prefix: Prefix) {
+        if let Some(p) = self.unit.profiles.get_mut(profile) {
+            // Most statements are rules, and most of these become one flat rule.
+            p.rules.reserve(items.len());
+        }
         for item in items {
             match item {
                 Item::Rule(rule) => self.rule(rule, profile, file, prefix),
@@ -317,7 +332,7 @@ impl Walk<'_> {
                 Item::Profile(child) => self.profile(child, Some(profile), file),
                 Item::If(condition) => {
                     let origin = self.origin(condition.range, file);
-                    match self.variables.eval(&condition.condition) {
+                    match self.world.variables.eval(&condition.condition) {
                         Ok(true) => self.body(&condition.then, profile, file, prefix),
                         Ok(false) => {
                             if let Some(items) = &condition.otherwise {
@@ -348,7 +363,19 @@ impl Walk<'_> {
         }
     }
 
-    fn rule(&mut self, rule: &Rule, profile: usize, file: u32, outer: Prefix) {
+    fn rule(&mut self, rule: &Arc<Rule>, profile: usize, file: u32, outer: Prefix) {
+        // Nothing of the text itself is worth remembering, and whether its variables are used must be seen.
+        let shared = file > 0 && outer.is_empty() && self.assigned.is_empty();
+        if shared && let Some(known) = self.world.expansion(rule) {
+            let origin = Origin { file, range: rule.range, line: known.line };
+            let source = self.rules;
+            let Some(p) = self.unit.profiles.get_mut(profile) else { return };
+            if self.rules + known.rules.len() <= MAX_RULES {
+                self.rules += known.rules.len();
+                p.rules.extend(known.rules.iter().map(|r| FlatRule { rule: Arc::clone(r), source, origin }));
+                return;
+            }
+        }
         let origin = self.origin(rule.range, file);
         let mut prefix = rule.prefix;
         if let (Some(inner), Some(block)) = (prefix.access, outer.access)
@@ -365,20 +392,33 @@ impl Walk<'_> {
         if matches!(rule.kind, RuleKind::File(_) | RuleKind::Link(_)) {
             prefix.owner = prefix.owner.or(outer.owner);
         }
-        let source = self.rules;
+        let problems = self.problems;
+        self.world.variables.take_met_own();
+        let mut rules: Vec<Arc<Rule>> = Vec::with_capacity(1);
         if self.is_plain(&rule.kind, origin) {
-            self.push(profile, Rule { prefix, kind: rule.kind.clone(), range: rule.range }, source, origin);
-            return;
+            rules.push(if prefix == rule.prefix {
+                Arc::clone(rule)
+            } else {
+                Arc::new(Rule { prefix, kind: rule.kind.clone(), range: rule.range })
+            });
+        } else {
+            let kinds = self.expand_kind(&rule.kind, origin);
+            rules.extend(kinds.into_iter().map(|kind| Arc::new(Rule { prefix, kind, range: rule.range })));
         }
-        for kind in self.expand_kind(&rule.kind, origin) {
-            if !self.push(profile, Rule { prefix, kind, range: rule.range }, source, origin) {
+        let own = self.world.variables.take_met_own();
+        if shared && !own && self.problems == problems {
+            self.world.remember(rule, origin.line, rules.clone().into());
+        }
+        let source = self.rules;
+        for rule in rules {
+            if !self.push(profile, rule, source, origin) {
                 return;
             }
         }
     }
 
     /// Adds a rule to a profile; `false` when there are too many.
-    fn push(&mut self, profile: usize, rule: Rule, source: usize, origin: Origin) -> bool {
+    fn push(&mut self, profile: usize, rule: Arc<Rule>, source: usize, origin: Origin) -> bool {
         self.rules += 1;
         if self.rules > MAX_RULES {
             if self.rules == MAX_RULES + 1 {
@@ -399,8 +439,8 @@ impl Walk<'_> {
             RuleKind::Network(rule) => rule.conditions.is_empty() && rule.peer.is_empty(),
             RuleKind::File(file) => {
                 let Some(path) = &file.path else { return true };
-                let plain = |text: &str| !text.contains("@{");
-                if !self.aliases.is_empty()
+                let plain = |text: &str| !text.contains('@');
+                if !self.world.aliases.is_empty()
                     || !plain(&path.text)
                     || path.text.contains("//")
                     || !file.target.as_ref().is_none_or(|t| plain(&t.text))
@@ -408,6 +448,17 @@ impl Walk<'_> {
                     return false;
                 }
                 self.check_glob(&path.text, origin);
+                true
+            }
+            RuleKind::Class(rule) => {
+                let values = || {
+                    let conditions = rule.conditions.iter().chain(&rule.peer);
+                    conditions.flat_map(|c| &c.values).chain(&rule.name)
+                };
+                if values().any(|v| v.text.contains('@')) {
+                    return false;
+                }
+                values().for_each(|v| self.check_glob(&v.text, origin));
                 true
             }
             _ => false,
@@ -430,7 +481,7 @@ impl Walk<'_> {
                 *path = aare::collapse_slashes(path);
             }
         }
-        for alias in &self.aliases {
+        for alias in &self.world.aliases {
             let aliased: Vec<_> = list
                 .iter()
                 .filter_map(|p| {
@@ -459,16 +510,25 @@ impl Walk<'_> {
 
     pub(super) fn expand(&mut self, value: &Value, origin: Origin) -> Vec<String> {
         self.note_use(&value.text);
-        match self.variables.expand(&value.text) {
+        match self.world.variables.expand(&value.text) {
             Ok(list) => list,
             Err(message) => {
-                self.report("bad-variable", message, origin);
+                if self.world.variables.lacks_one_of(&value.text) {
+                    let help = "assign it, or \"include <tunables/global>\" in front of the profile";
+                    self.report_with("undefined-variable", message, Some(help), origin);
+                } else {
+                    self.report("bad-variable", message, origin);
+                }
                 Vec::new()
             }
         }
     }
 
     fn note_use(&mut self, text: &str) {
+        // Only variables of the text itself count, and behind the preamble these are known.
+        if self.preamble_read && self.assigned.is_empty() {
+            return;
+        }
         let mut rest = text;
         while let Some((_, name, after)) = next_variable(rest) {
             if !self.used.contains(name) {
@@ -480,6 +540,7 @@ impl Walk<'_> {
 
     fn finish(&mut self) {
         let unused: Vec<_> = self
+            .world
             .variables
             .names()
             .filter(|name| !self.used.contains(*name))

@@ -1,7 +1,7 @@
 //! A rule with variables → the rules without.
 
 use super::{Origin, flatten::Walk, plain};
-use crate::tree::{Condition, RuleKind, Value};
+use crate::tree::{Condition, FileRule, RuleKind, Value};
 
 impl Walk<'_> {
     /// The rule once per combination of its variables' values.
@@ -10,20 +10,29 @@ impl Walk<'_> {
             RuleKind::File(file) => {
                 let Some(path) = &file.path else { return vec![kind.clone()] };
                 let paths = self.paths(path, origin);
-                let targets = match &file.target {
-                    Some(target) => self.expand(target, origin).into_iter().map(Some).collect(),
-                    None => vec![None],
+                let with = |p: String, t: Option<String>| {
+                    let &FileRule { perms, exec, safety, perms_first, subset, keyword, capitals, .. } = file;
+                    let target = t.map(|t| plain(t, origin.range));
+                    let path = Some(plain(p, path.range));
+                    let copy = FileRule {
+                        path,
+                        target,
+                        perms,
+                        exec,
+                        safety,
+                        perms_first,
+                        subset,
+                        keyword,
+                        capitals,
+                    };
+                    RuleKind::File(copy)
                 };
-                let mut list = Vec::with_capacity(paths.len());
-                for p in &paths {
-                    for t in &targets {
-                        let mut copy = file.clone();
-                        copy.path = Some(plain(p.clone(), path.range));
-                        copy.target = t.clone().map(|t| plain(t, origin.range));
-                        list.push(RuleKind::File(copy));
-                    }
-                }
-                list
+                let Some(target) = &file.target else {
+                    return paths.into_iter().map(|p| with(p, None)).collect();
+                };
+                let targets = self.expand(target, origin);
+                let pairs = paths.iter().flat_map(|p| targets.iter().map(move |t| (p, t)));
+                pairs.map(|(p, t)| with(p.clone(), Some(t.clone()))).collect()
             }
             RuleKind::Link(link) => {
                 let links = self.paths(&link.link, origin);

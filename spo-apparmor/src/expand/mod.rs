@@ -7,6 +7,8 @@ mod kinds;
 mod resolver;
 mod variables;
 
+use std::sync::Arc;
+
 use spo_model::{Diagnostic, FieldPath, Severity};
 
 pub use cache::IncludeCache;
@@ -16,6 +18,7 @@ pub(crate) use variables::next_variable;
 use crate::{
     LineIndex, ParseOptions, TextRange,
     parse::Need,
+    spelling::{WordRule, is_word},
     tree::{Abi, Mode, ProfileKind, Rule, Value},
 };
 
@@ -34,7 +37,7 @@ pub struct Unit {
     pub needs: Vec<Need>,
     /// Includes in the old spelling `#include`.
     pub hash_includes: Vec<Origin>,
-    /// Variables that nothing uses, with the place of their assignment.
+    /// Variables that the text itself assigns and nothing uses, with the place of their assignment.
     pub unused_variables: Vec<(String, Origin)>,
 }
 
@@ -95,7 +98,7 @@ impl FlatProfile {
 #[derive(Clone, Debug)]
 pub struct FlatRule {
     /// The rule; a rule whose path has several expansions gives several of these.
-    pub rule: Rule,
+    pub rule: Arc<Rule>,
     /// The number of the written rule, the same for all its expansions.
     pub source: usize,
     /// Where it was written.
@@ -160,6 +163,6 @@ pub(crate) fn diagnostic_at(
 
 /// A value without quotes and position, as rules of a unit hold it.
 pub(crate) fn plain(text: String, range: TextRange) -> Value {
-    let quoted = crate::tree::needs_quotes(&text);
+    let quoted = !is_word(&text, WordRule::Id);
     Value { text, quoted, range }
 }

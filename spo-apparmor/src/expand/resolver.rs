@@ -1,6 +1,6 @@
 //! Where included files come from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, ops::Bound, sync::Arc};
 
 use crate::tree::IncludeTarget;
 
@@ -24,7 +24,7 @@ pub trait Resolver {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Included {
     /// The path that identifies it, also in messages.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its content.
     pub text: Arc<str>,
 }
@@ -51,7 +51,7 @@ impl Resolver for NoIncludes {
 /// editors leave behind.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    files: BTreeMap<String, Arc<str>>,
+    files: BTreeMap<Arc<str>, Arc<str>>,
     search: Vec<String>,
     working: String,
 }
@@ -78,19 +78,19 @@ impl Files {
 
     /// Adds a file under its absolute path, replacing one of the same path.
     pub fn insert(&mut self, path: impl AsRef<str>, text: impl Into<Arc<str>>) {
-        self.files.insert(normalize(path.as_ref()), text.into());
+        self.files.insert(normalize(path.as_ref()).into(), text.into());
     }
 
     fn lookup(&self, path: &str) -> Option<Vec<Included>> {
-        let path = normalize(path);
-        if let Some(text) = self.files.get(&path) {
-            return Some(vec![Included { name: path, text: text.clone() }]);
+        let path = if is_normal(path) { Cow::Borrowed(path) } else { Cow::Owned(normalize(path)) };
+        if let Some((name, text)) = self.files.get_key_value(&*path) {
+            return Some(vec![Included { name: name.clone(), text: text.clone() }]);
         }
-        let prefix = if path == "/" { path } else { format!("{path}/") };
+        let prefix = if path == "/" { path.into_owned() } else { [&*path, "/"].concat() };
         let mut found = false;
         let mut list = Vec::new();
-        for (name, text) in self.files.range(prefix.clone()..) {
-            let Some(rest) = name.strip_prefix(&prefix) else { break };
+        for (name, text) in self.files.range::<str, _>((Bound::Included(&*prefix), Bound::Unbounded)) {
+            let Some(rest) = name.strip_prefix(&*prefix) else { break };
             found = true;
             if !rest.contains('/') && !is_left_behind(rest) {
                 list.push(Included { name: name.clone(), text: text.clone() });
@@ -107,9 +107,9 @@ impl Resolver for Files {
                 self.lookup(path)
             }
             IncludeTarget::System(path) => {
-                self.search.iter().find_map(|dir| self.lookup(&format!("{dir}/{path}")))
+                self.search.iter().find_map(|dir| self.lookup(&[dir, "/", path].concat()))
             }
-            IncludeTarget::Local(path) => self.lookup(&format!("{}/{path}", self.working)),
+            IncludeTarget::Local(path) => self.lookup(&[&self.working, "/", path].concat()),
         }
     }
 }
@@ -132,6 +132,13 @@ pub fn is_left_behind(name: &str) -> bool {
         ".dpkg-tmp",
     ];
     name.starts_with('.') || name == "README" || SUFFIXES.iter().any(|s| name.ends_with(s))
+}
+
+/// Whether [`normalize`] would change nothing.
+fn is_normal(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let odd = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
+    bytes.len() > 1 && bytes[0] == b'/' && !path.ends_with('/') && !bytes.windows(2).any(odd)
 }
 
 /// An absolute path without `.`, `..` and double slashes.

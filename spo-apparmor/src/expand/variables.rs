@@ -1,6 +1,10 @@
 //! Variables and their expansion.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    sync::Arc,
+};
 
 use crate::tree::{AssignOp, Expr, Value};
 
@@ -9,8 +13,12 @@ use crate::tree::{AssignOp, Expr, Value};
 pub(crate) struct Variables {
     sets: BTreeMap<String, Vec<String>>,
     bools: BTreeMap<String, bool>,
-    /// What variables were found to expand to; emptied by every assignment.
-    known: RefCell<BTreeMap<String, Rc<Vec<String>>>>,
+    /// The variables that the header of the current profile sets.
+    own: Vec<(&'static str, Vec<String>)>,
+    /// What variables of the preamble were found to expand to; emptied by every assignment.
+    known: RefCell<BTreeMap<String, Arc<Vec<String>>>>,
+    /// Whether an expansion met a variable of the header.
+    met_own: Cell<bool>,
 }
 
 /// The most strings that one value may expand to.
@@ -54,18 +62,48 @@ impl Variables {
         Ok(())
     }
 
-    pub(crate) fn set_auto(&mut self, name: &str, values: Vec<String>) {
-        // Nothing in the preamble refers to the variables of a header, so what else is known stays true.
-        let known = self.known.get_mut();
-        if self.sets.values().flatten().any(|v| v.contains("@{profile_name}") || v.contains("_path}")) {
-            known.clear();
-        }
-        known.remove(name);
-        self.sets.insert(name.to_owned(), values);
+    /// Replaces the variables that the header of a profile sets; gives those of the profile around it.
+    pub(crate) fn set_own(
+        &mut self,
+        own: Vec<(&'static str, Vec<String>)>,
+    ) -> Vec<(&'static str, Vec<String>)> {
+        std::mem::replace(&mut self.own, own)
+    }
+
+    /// Whether an expansion since the last call depended on the header of the current profile.
+    pub(crate) fn take_met_own(&self) -> bool {
+        self.met_own.take()
+    }
+
+    /// Whether the preambles assigned the same.
+    pub(crate) fn same_preamble(&self, other: &Self) -> bool {
+        self.sets == other.sets && self.bools == other.bools
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         self.sets.keys()
+    }
+
+    /// Whether the text itself names a variable that is not assigned.
+    pub(crate) fn lacks_one_of(&self, text: &str) -> bool {
+        let mut rest = text;
+        while let Some((_, name, after)) = next_variable(rest) {
+            if self.values(name).is_none() {
+                return true;
+            }
+            rest = after;
+        }
+        false
+    }
+
+    fn values(&self, name: &str) -> Option<&Vec<String>> {
+        match self.own.iter().find(|(own, _)| *own == name) {
+            Some((_, values)) => {
+                self.met_own.set(true);
+                Some(values)
+            }
+            None => self.sets.get(name),
+        }
     }
 
     /// Whether a condition holds.
@@ -76,7 +114,7 @@ impl Variables {
                 self.bools.get(name).copied().ok_or_else(|| format!("${name} is not assigned"))
             }
             Expr::Defined { name, boolean: true } => Ok(self.bools.contains_key(name)),
-            Expr::Defined { name, boolean: false } => Ok(self.sets.contains_key(name)),
+            Expr::Defined { name, boolean: false } => Ok(self.values(name).is_some()),
             Expr::Not(inner) => Ok(!self.eval(inner)?),
             // Both sides are evaluated, so that an unknown variable is found in either.
             Expr::And(a, b) => Ok(self.eval(a)? & self.eval(b)?),
@@ -117,7 +155,7 @@ impl Variables {
     /// # Errors
     /// An unknown variable, one that refers to itself, or more than 20,000 strings.
     pub(crate) fn expand(&self, text: &str) -> Result<Vec<String>, String> {
-        if !text.contains("@{") {
+        if next_variable(text).is_none() {
             return Ok(vec![text.to_owned()]);
         }
         self.expand_nested(text, &mut Vec::new())
@@ -132,10 +170,18 @@ impl Variables {
             if done.len().saturating_mul(expanded.len()) > MAX_EXPANSION || bytes > MAX_EXPANSION_BYTES {
                 return Err(too_many(name));
             }
-            done = done
-                .iter()
-                .flat_map(|head| expanded.iter().map(move |value| format!("{head}{before}{value}")))
-                .collect();
+            let mut product = Vec::with_capacity(done.len() * expanded.len());
+            for head in &done {
+                for value in expanded.iter() {
+                    let mut text =
+                        String::with_capacity(head.len() + before.len() + value.len() + after.len());
+                    text.push_str(head);
+                    text.push_str(before);
+                    text.push_str(value);
+                    product.push(text);
+                }
+            }
+            done = product;
             rest = after;
         }
         for text in &mut done {
@@ -147,15 +193,17 @@ impl Variables {
 
 impl Variables {
     /// Every string that a variable stands for.
-    fn values_of<'a>(&'a self, name: &'a str, stack: &mut Vec<&'a str>) -> Result<Rc<Vec<String>>, String> {
-        if let Some(known) = self.known.borrow().get(name) {
-            return Ok(Rc::clone(known));
+    fn values_of<'a>(&'a self, name: &'a str, stack: &mut Vec<&'a str>) -> Result<Arc<Vec<String>>, String> {
+        if let Some(known) = self.known.borrow().get(name)
+            && !self.own.iter().any(|(own, _)| *own == name)
+        {
+            return Ok(Arc::clone(known));
         }
         if stack.contains(&name) {
             return Err(format!("@{{{name}}} refers to itself"));
         }
-        let values =
-            self.sets.get(name).ok_or_else(|| format!("the variable @{{{name}}} is not assigned"))?;
+        let before = self.met_own.replace(false);
+        let values = self.values(name).ok_or_else(|| format!("the variable @{{{name}}} is not assigned"))?;
         stack.push(name);
         let mut expanded = Vec::new();
         for value in values {
@@ -165,8 +213,12 @@ impl Variables {
             }
         }
         stack.pop();
-        let expanded = Rc::new(expanded);
-        self.known.borrow_mut().insert(name.to_owned(), Rc::clone(&expanded));
+        let expanded = Arc::new(expanded);
+        if self.met_own.get() {
+            return Ok(expanded);
+        }
+        self.met_own.set(before);
+        self.known.borrow_mut().insert(name.to_owned(), Arc::clone(&expanded));
         Ok(expanded)
     }
 }
@@ -181,7 +233,12 @@ fn too_many(name: &str) -> String {
 pub(crate) fn next_variable(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     loop {
-        let at = from + text.get(from..)?.find("@{")?;
+        // Most texts hold no "@" at all.
+        let at = from + text.get(from..)?.find('@')?;
+        if text.as_bytes().get(at + 1) != Some(&b'{') {
+            from = at + 1;
+            continue;
+        }
         let inner = &text[at + 2..];
         let end = inner.find('}')?;
         let name = &inner[..end];
@@ -201,7 +258,8 @@ mod tests {
     fn vars(list: &[(&str, &[&str])]) -> Variables {
         let mut v = Variables::default();
         for (name, values) in list {
-            v.set_auto(name, values.iter().map(|s| (*s).to_owned()).collect());
+            let values: Vec<Value> = values.iter().map(|s| Value::new(*s)).collect();
+            v.assign_set(name, AssignOp::Set, &values).unwrap();
         }
         v
     }
@@ -221,5 +279,20 @@ mod tests {
         let ten: Vec<&str> = vec!["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
         let v = vars(&[("A", &ten)]);
         assert!(v.expand("@{A}@{A}@{A}@{A}@{A}@{A}").unwrap_err().contains("more than"));
+    }
+
+    /// What depends on the header of one profile must not be remembered for the next.
+    #[test]
+    fn variables_of_the_header_are_not_remembered() {
+        let mut v = vars(&[("A", &["x@{profile_name}"]), ("B", &["b"])]);
+        v.set_own(vec![("profile_name", vec!["p".to_owned()])]);
+        assert_eq!(v.expand("@{A}").unwrap(), ["xp"]);
+        assert!(v.take_met_own());
+        assert_eq!(v.expand("@{B}").unwrap(), ["b"]);
+        assert!(!v.take_met_own());
+        v.set_own(vec![("profile_name", vec!["q".to_owned()])]);
+        assert_eq!(v.expand("@{A}").unwrap(), ["xq"]);
+        v.set_own(Vec::new());
+        assert!(v.expand("@{A}").is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! What is legal but probably not meant.
 //!
-//! Each lint has a stable code in kebab case, a severity, a place and, where there is one, a way out. What
-//! the language itself refuses is an error of [`crate::load`], not a lint.
+//! Each lint has a stable code in kebab case, a severity, a place and, where there is one, a way out; [`CODES`] lists
+//! them. What the language itself refuses is an error of [`crate::load`], not a lint.
 
+mod codes;
 mod container;
 mod rules;
 mod shape;
 
+pub use codes::{CODES, Code, FoundBy};
 use spo_model::{Diagnostic, Severity};
 
 use crate::{

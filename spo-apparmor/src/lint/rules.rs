@@ -6,7 +6,7 @@ use super::Lints;
 use crate::{
     aare::Aare,
     expand::{FlatProfile, FlatRule},
-    meaning::{Compiled, FindingKind, Grants, conflicts, escapes},
+    meaning::{Compiled, Entry, FindingKind, Grants, conflicts, escapes},
     tree::{Access, Exec, ExecKind, FilePerms, FileRule, Owner, RuleKind, Safety},
 };
 
@@ -93,8 +93,22 @@ fn file_rule(lints: &mut Lints<'_>, profile: &FlatProfile, flat: &FlatRule, file
             lints.warn("dir-self", message, "add the directory for listing it, or write \"{,**}\"", origin);
         }
     }
+    if path.contains("/**/") {
+        let message =
+            format!("{path:?} needs a directory where \"**\" stands: it does not match without one");
+        lints.info("star-needs-one", message, "write \"/{,**/}\" to match with and without one", origin);
+    }
+    if file.capitals {
+        let message = format!("the permissions of {path:?} are in capitals, an old spelling");
+        lints.info("perm-case", message, "write r, w, l, m, i and x in small letters", origin);
+    }
     usrmerge(lints, profile, flat, file, path);
     if !deny {
+        let log = path.starts_with("/var/log/") || path.ends_with(".log");
+        if log && file.perms.contains(FilePerms::WRITE) {
+            let message = format!("\"w\" on the log {path:?} also allows to cut it off and to rewrite it");
+            lints.info("rw-as-append", message, "write \"a\" when the program only appends", origin);
+        }
         exec(lints, flat, file, path);
         let special = ["/proc/sys/", "/sys/"].iter().any(|p| path.starts_with(p));
         if special && file.perms.intersects(FilePerms::WRITE | FilePerms::APPEND) {
@@ -125,6 +139,29 @@ fn matched(profile: &FlatProfile, path: &str, perm: FilePerms) -> bool {
         RuleKind::All => true,
         _ => false,
     })
+}
+
+/// Two rules that together let a path be written and executed; of a single rule [`exec`] tells.
+fn written_and_executed(lints: &mut Lints<'_>, compiled: &Compiled) {
+    let mut seen = BTreeSet::new();
+    for (path, half, entries) in compiled.writable_programs() {
+        let may = |entry: &&Entry, perms: FilePerms| {
+            entry.access == Access::Allow && entry.perms.intersects(perms) && entry.in_half(half)
+        };
+        let writes = entries.iter().copied().find(|e| may(e, FilePerms::WRITE | FilePerms::APPEND));
+        let runs = entries.iter().copied().find(|e| may(e, FilePerms::EXEC));
+        if let (Some(writes), Some(runs)) = (writes, runs)
+            && writes.source != runs.source
+            && seen.insert((writes.source, runs.source))
+        {
+            let place = lints.unit.place(writes.origin, lints.text);
+            let message = format!(
+                "{:?} executes what {:?} (line {place}) lets it write, for example {path:?}",
+                runs.path, writes.path
+            );
+            lints.warn("w-and-x", message, "narrow one of the two, so that no path has both", runs.origin);
+        }
+    }
 }
 
 /// `/bin` is a link to `/usr/bin` on most systems, and rules are about the resolved path.
@@ -220,6 +257,7 @@ pub(super) fn together(lints: &mut Lints<'_>, profile: &FlatProfile, compiled: &
             }
         }
     }
+    written_and_executed(lints, compiled);
     for grant in &grants.quiet {
         let rule = profile
             .rules

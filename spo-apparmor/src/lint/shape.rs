@@ -17,6 +17,20 @@ pub(super) fn unit(lints: &mut Lints<'_>) {
             first,
         );
     }
+    let of_abstraction = |p: &FlatProfile| {
+        p.includes.iter().find(|(path, _)| path.starts_with("abstractions/")).map(|(_, origin)| *origin)
+    };
+    if !lints.unit.files.iter().any(|f| f.ends_with("tunables/global"))
+        && let Some(origin) = lints.unit.profiles.iter().find_map(of_abstraction)
+    {
+        let message = "abstractions need variables that this text does not bring along".to_owned();
+        lints.warn(
+            "no-tunables",
+            message,
+            "write \"include <tunables/global>\" in front of the profile",
+            origin,
+        );
+    }
     for (name, origin) in &lints.unit.unused_variables {
         // What the tunables define is for whoever wants it.
         if origin.file == 0 {

@@ -1,6 +1,6 @@
 //! Record → the rule that would have allowed it, with the choices that `aa-logprof` offers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Kind, Record};
 use crate::{
@@ -132,17 +132,19 @@ pub fn missing(compiled: &Compiled, grants: &Grants, rules: &[Rule]) -> Vec<Rule
 pub fn policy_of(learned: &[Learned]) -> Policy {
     let mut profiles: BTreeMap<String, Profile> = BTreeMap::new();
     for one in learned {
-        let (parent, child) = match one.profile.split_once("//") {
+        let (namespace, name) = split_namespace(&one.profile);
+        let (parent, child) = match name.split_once("//") {
             Some((parent, child)) => (parent, Some(child)),
-            None => (one.profile.as_str(), None),
+            None => (name, None),
         };
-        let name = |text: &str| Value::new(aare::escape(text));
-        let profile = profiles.entry(parent.to_owned()).or_insert_with(|| Profile {
+        let key = one.profile[..one.profile.len() - name.len() + parent.len()].to_owned();
+        let profile = profiles.entry(key).or_insert_with(|| Profile {
             kind: if parent.starts_with('/') { ProfileKind::Path } else { ProfileKind::Profile },
-            name: name(parent),
+            namespace: namespace.map(str::to_owned),
+            name: plain_name(parent),
             ..Profile::default()
         });
-        let rules = one.rules.iter().map(|r| Item::Rule(Box::new(r.clone())));
+        let rules = one.rules.iter().map(|r| Item::Rule(Arc::new(r.clone())));
         match child {
             None => {
                 let inner = std::mem::take(&mut profile.items);
@@ -151,7 +153,7 @@ pub fn policy_of(learned: &[Learned]) -> Policy {
             Some(child) => {
                 let hat = Profile {
                     kind: ProfileKind::Hat,
-                    name: name(child),
+                    name: plain_name(child),
                     items: rules.collect(),
                     ..Profile::default()
                 };
@@ -160,6 +162,27 @@ pub fn policy_of(learned: &[Learned]) -> Policy {
         }
     }
     Policy { items: profiles.into_values().map(|p| Item::Profile(Box::new(p))).collect() }
+}
+
+/// Splits a label of the form `:namespace://name`; what has another form is a name as a whole.
+fn split_namespace(label: &str) -> (Option<&str>, &str) {
+    let split = label.strip_prefix(':').and_then(|rest| rest.split_once(':'));
+    let Some((namespace, name)) = split else { return (None, label) };
+    let name = name.strip_prefix("//").unwrap_or(name);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if namespace.is_empty() || name.is_empty() || name.starts_with('/') || !namespace.bytes().all(plain) {
+        return (None, label);
+    }
+    (Some(namespace), name)
+}
+
+/// A name that matches exactly the text, whose colon does not begin a namespace.
+fn plain_name(text: &str) -> Value {
+    let escaped = aare::escape(text);
+    Value::new(match escaped.strip_prefix(':') {
+        Some(rest) => format!("\\072{rest}"),
+        None => escaped,
+    })
 }
 
 impl Record {

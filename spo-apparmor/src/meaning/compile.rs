@@ -13,6 +13,9 @@ use crate::{
     tree::{Access, Exec, ExecKind, Fallback, FilePerms, FileRule, Owner, Prefix, RuleKind, Safety},
 };
 
+/// The targets of a link permission that names none.
+pub(crate) const LINK_ANYWHERE: &str = "/[^/]**";
+
 /// The file part of a profile, ready for questions.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -45,6 +48,10 @@ pub struct Entry {
     pub priority: i32,
     /// Whether the path has no wildcard.
     pub exact: bool,
+    /// With `l`: the target that a link rule names, `None` for any.
+    pub link_target: Option<String>,
+    /// With `l`: whether the name may be used for nothing that the target may not be used for.
+    pub link_subset: bool,
     /// Index into the rules of the profile.
     pub rule: usize,
     /// The number of the written rule.
@@ -152,12 +159,13 @@ impl Compiled {
                 |file: &FileRule, prefix: Prefix| build.file(file, prefix, index, flat.source, flat.origin);
             match &flat.rule.kind {
                 RuleKind::File(file) => add(file, flat.rule.prefix)?,
-                // A denied pair takes nothing away from other targets of the same link.
-                RuleKind::Link(link) if flat.rule.prefix.access != Some(Access::Deny) => {
+                RuleKind::Link(link) => {
                     let file = FileRule {
                         path: Some(link.link.clone()),
                         perms: FilePerms::LINK,
                         target: Some(link.target.clone()),
+                        subset: link.subset,
+                        perms_first: true,
                         ..FileRule::default()
                     };
                     add(&file, flat.rule.prefix)?;
@@ -245,9 +253,14 @@ impl Build {
             (Access::Deny, _) | (_, None) => None,
             (_, Some((exec, target))) => Some(ExecOutcome { exec, target: target.map(str::to_owned) }),
         };
+        // Behind a path, "->" names the profile after exec; behind "l" and a path, the target of the link.
+        let link_target =
+            file.target.as_ref().filter(|_| file.perms_first && file.perms.contains(FilePerms::LINK));
         self.entries.push(Entry {
             path: path.to_owned(),
             perms: file.perms.effective(),
+            link_target: link_target.map(|t| t.text.clone()),
+            link_subset: link_target.is_none() || file.subset,
             exec,
             owner: prefix.owner,
             access,
@@ -335,6 +348,11 @@ fn decide<'a>(entries: &[&'a Entry], half: usize) -> Result<Decision, (&'a Entry
             if !perms.contains(perm) {
                 continue;
             }
+            // A deny of links takes away pairs of name and target, see `links`; their log is a matter of pairs, too.
+            let link_bit = perm == FilePerms::LINK;
+            if link_bit && entry.access == Access::Deny {
+                continue;
+            }
             let exec_bit = perm == FilePerms::EXEC;
             let rank = match entry.access {
                 Access::Deny => 3,
@@ -357,7 +375,7 @@ fn decide<'a>(entries: &[&'a Entry], half: usize) -> Result<Decision, (&'a Entry
                 Access::Deny => bit.deny = true,
                 Access::Prompt => bit.prompt = true,
             }
-            bit.audit |= entry.audit && entry.access != Access::Deny;
+            bit.audit |= entry.audit && entry.access != Access::Deny && !link_bit;
             bit.quiet |= !entry.audit && entry.access == Access::Deny;
             if exec_bit && entry.access != Access::Deny {
                 match winner {

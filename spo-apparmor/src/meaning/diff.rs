@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Compiled, Decision, Grants, Subject};
+use super::{Compiled, Decision, Grants, LinkDifference, Subject, links::link_differences};
 use crate::{
     dfa::{Budget, TooComplex, walk_pairs},
     tree::FilePerms,
@@ -61,6 +61,8 @@ pub struct Difference {
     pub relation: Relation,
     /// One witness per permission, subject and side.
     pub files: Vec<FileDifference>,
+    /// The links that only one of them allows, one pair per subject and side.
+    pub links: Vec<LinkDifference>,
     /// The grants that differ.
     pub classes: Vec<ClassDifference>,
 }
@@ -108,16 +110,21 @@ pub fn diff(
         }
         true
     })?;
+    let links = link_differences(a, b, budget)?;
     let classes = class_differences(first.1, second.1);
-    let less = files.iter().any(|d| d.side == Side::First) || classes.iter().any(|d| d.side == Side::First);
-    let more = files.iter().any(|d| d.side == Side::Second) || classes.iter().any(|d| d.side == Side::Second);
+    let one_has = |side| {
+        files.iter().any(|d| d.side == side)
+            || links.iter().any(|d| d.side == side)
+            || classes.iter().any(|d| d.side == side)
+    };
+    let (less, more) = (one_has(Side::First), one_has(Side::Second));
     let relation = match (less, more) {
         (false, false) => Relation::Equal,
         (true, false) => Relation::Stricter,
         (false, true) => Relation::Looser,
         (true, true) => Relation::Incomparable,
     };
-    Ok(Difference { relation, files, classes })
+    Ok(Difference { relation, files, links, classes })
 }
 
 fn exec_differs(x: &Decision, y: &Decision) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     aare::Aare,
     dfa::{Budget, Dfa, intersection_witness, walk_pairs},
     expand::FlatProfile,
-    tree::{Access, FilePerms, FileRule, Prefix, Rule, RuleKind},
+    tree::{Access, FilePerms, FileRule, LinkRule, Prefix, Rule, RuleKind},
 };
 
 /// What the merged profile grants.
@@ -46,7 +46,7 @@ pub fn merge(a: &FlatProfile, b: &FlatProfile, mode: MergeMode) -> Merged {
 }
 
 fn rules(profile: &FlatProfile) -> impl Iterator<Item = &Rule> {
-    profile.rules.iter().map(|flat| &flat.rule)
+    profile.rules.iter().map(|flat| &*flat.rule)
 }
 
 fn union(a: &FlatProfile, b: &FlatProfile, merged: &mut Merged) {
@@ -88,6 +88,12 @@ fn intersection(a: &FlatProfile, b: &FlatProfile, merged: &mut Merged) {
             match (&x.kind, &y.kind) {
                 (RuleKind::File(f), RuleKind::File(g)) => {
                     file_intersection((x, f), (y, g), merged);
+                }
+                (RuleKind::Link(l), RuleKind::Link(m)) => link_intersection((x, l), (y, m), merged),
+                (RuleKind::File(f), RuleKind::Link(l)) | (RuleKind::Link(l), RuleKind::File(f)) => {
+                    if f.perms.contains(FilePerms::LINK) && globs_meet(path_of(f), &l.link.text) {
+                        merged.notes.push(format!("left out the common links of \"{x}\" and \"{y}\""));
+                    }
                 }
                 (RuleKind::File(_), _) | (_, RuleKind::File(_)) => {}
                 (RuleKind::Capability(m), RuleKind::Capability(n)) => {
@@ -163,6 +169,24 @@ fn file_intersection((x, f): (&Rule, &FileRule), (y, g): (&Rule, &FileRule), mer
         owner,
     };
     merged.rules.push(Rule { prefix, kind, range: x.range });
+}
+
+/// The smaller of two link rules when one contains the other in name, target and test.
+fn link_intersection((x, l): (&Rule, &LinkRule), (y, m): (&Rule, &LinkRule), merged: &mut Merged) {
+    let inside = |small: &LinkRule, large: &LinkRule| {
+        let part =
+            |a: &str, b: &str| matches!(containment(a, b), Containment::Equal | Containment::FirstInside);
+        part(&small.link.text, &large.link.text)
+            && part(&small.target.text, &large.target.text)
+            && (small.subset || !large.subset)
+    };
+    if x.prefix.owner == y.prefix.owner && inside(l, m) {
+        merged.rules.push(x.clone());
+    } else if x.prefix.owner == y.prefix.owner && inside(m, l) {
+        merged.rules.push(y.clone());
+    } else if globs_meet(&l.link.text, &m.link.text) && globs_meet(&l.target.text, &m.target.text) {
+        merged.notes.push(format!("left out the common links of \"{x}\" and \"{y}\""));
+    }
 }
 
 enum Containment {

@@ -78,6 +78,22 @@ impl Compiled {
         Answer { verdict, allowed, denied, rules, exec }
     }
 
+    /// Paths that may be written and executed: a shortest one per set of rules, the owner half, and the rules.
+    pub(crate) fn writable_programs(&self) -> Vec<(String, usize, Vec<&Entry>)> {
+        let writes = FilePerms::WRITE | FilePerms::APPEND;
+        let both = |d: &Decision| d.allow.contains(FilePerms::EXEC) && d.allow.intersects(writes);
+        let shortest = self.dfa.shortest();
+        let mut found = Vec::new();
+        for (set, word) in shortest.iter().enumerate() {
+            let half = self.decisions[set].iter().position(both);
+            if let (Some(word), Some(half)) = (word, half) {
+                let path = String::from_utf8_lossy(word).into_owned();
+                found.push((path, half, self.entries_of_set(set).collect()));
+            }
+        }
+        found
+    }
+
     /// The paths that have all of the permissions, as the globs of the rules with an example each.
     ///
     /// A rule is listed when some path gets a permission through it; the example takes denies into account.

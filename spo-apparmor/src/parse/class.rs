@@ -29,7 +29,8 @@ impl Parser<'_> {
                 let lower = lower.strip_prefix("cap_").unwrap_or(&lower);
                 return Err(match words::capability_word(lower) {
                     Some(capability) => failure.with_help(format!("write {capability}")),
-                    None => failure,
+                    None => failure
+                        .with_help("capabilities(7) lists them, here without CAP_ and in small letters"),
                 });
             }
             names.push(value);
@@ -122,9 +123,12 @@ impl Parser<'_> {
                     return bad("ip takes one address".to_owned());
                 };
                 if value.text != "none" && value.text.parse::<std::net::IpAddr>().is_err() {
-                    let cidr = value.text.contains('/');
-                    let help = if cidr { " (ranges are not supported)" } else { "" };
-                    return bad(format!("{:?} is no address{help}", value.text));
+                    if value.text.contains('/') {
+                        let message = format!("{:?} is a range of addresses", value.text);
+                        return Err(Failure::new("cidr-not-supported", value.range, message)
+                            .with_help("a rule takes a single address, or none for all"));
+                    }
+                    return bad(format!("{:?} is no address", value.text));
                 }
             }
             "port" => {
@@ -358,6 +362,12 @@ fn check_file(rule: &Rule, file: &FileRule) -> Parse<()> {
     };
     let deny = rule.prefix.access == Some(Access::Deny);
     let exec = file.perms.contains(FilePerms::EXEC);
+    if deny && file.path.is_none() {
+        return bad(
+            "the bare \"file\" means \"ix\" for programs, which a deny rule cannot take",
+            "write \"deny /{**,} rwlkmx,\"",
+        );
+    }
     if exec && file.path.is_some() {
         if deny && file.exec.is_some() {
             return bad(

@@ -4,7 +4,12 @@
 //! belongs to a word. So the parser asks for the word it expects, and the token list is a by-product.
 //! Word rules: `apparmor.d(5)` and the behaviour of the real parser, see the specification of each function.
 
-use crate::{TextRange, tree::Value};
+pub(crate) use crate::spelling::WordRule;
+use crate::{
+    TextRange,
+    spelling::{ends_in_lone_backslash, string_end, word_end},
+    tree::Value,
+};
 
 /// What a [`Token`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,17 +66,6 @@ pub(crate) struct Cursor<'a> {
     pub(crate) record: bool,
     /// A comment that the end of the text cuts off, which the real parser refuses.
     pub(crate) cut_comment: Option<TextRange>,
-}
-
-/// How a word is delimited.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WordRule {
-    /// Paths and names.
-    Id,
-    /// Values of conditions: also end at `=` and `)`.
-    Condition,
-    /// Elements of a list in parentheses: also end at `,` and `(`.
-    List,
 }
 
 impl<'a> Cursor<'a> {
@@ -170,7 +164,7 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn comment(&mut self) {
         let start = self.pos;
-        match self.bytes[start..].iter().position(|b| *b == b'\n') {
+        match self.text[start..].find('\n') {
             Some(length) => self.pos += length,
             None => {
                 self.pos = self.bytes.len();
@@ -210,7 +204,8 @@ impl<'a> Cursor<'a> {
 
     /// Takes the word if it is this keyword.
     pub(crate) fn eat_keyword(&mut self, keyword: &str) -> bool {
-        if self.peek_word() != keyword {
+        let behind = self.peek_at(keyword.len());
+        if !self.rest_starts_with(keyword) || behind.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return false;
         }
         self.take(keyword.len(), TokenKind::Keyword);
@@ -229,89 +224,48 @@ impl<'a> Cursor<'a> {
             return self.quoted();
         }
         let start = self.pos;
-        let end = self.word_end(start, rule);
+        let end = word_end(self.text, start, rule);
         if end == start {
             return Err(self.unexpected(wanted));
         }
         self.pos = end;
         self.token(TokenKind::Value, start);
-        if matches!(self.peek(), Some(b'"' | b'!')) {
+        // In a list a string may follow directly.
+        let stray = match self.peek() {
+            Some(b'"') => !matches!(rule, WordRule::List | WordRule::Operand),
+            Some(b'!') => rule != WordRule::Operand,
+            _ => false,
+        };
+        if stray {
             let found = self.bytes[end] as char;
             let range = TextRange::new(start, end + 1);
             return Err(Failure::new("syntax", range, format!("{found:?} inside of a word"))
                 .with_help("put the whole word in double quotes, or write a backslash in front"));
         }
-        Ok(Value { text: self.text[start..end].to_owned(), quoted: false, range: TextRange::new(start, end) })
+        self.spelled(TextRange::new(start, end), false)
     }
 
-    /// `"…"`; a backslash keeps the next quote inside.
+    /// `"…"`
     pub(crate) fn quoted(&mut self) -> Parse<Value> {
         let start = self.pos;
-        let mut i = start + 1;
-        while let Some(b) = self.bytes.get(i) {
-            match b {
-                b'"' => {
-                    self.pos = i + 1;
-                    self.token(TokenKind::Value, start);
-                    let text = self.text[start + 1..i].to_owned();
-                    return Ok(Value { text, quoted: true, range: TextRange::new(start, i + 1) });
-                }
-                b'\\' => i += 2,
-                _ => i += 1,
-            }
-        }
-        let range = TextRange::new(start, start + 1);
-        Err(Failure::new("unterminated-string", range, "the string is never closed")
-            .with_help("add a double quote"))
+        let Some(end) = string_end(self.text, start + 1) else {
+            let range = TextRange::new(start, start + 1);
+            return Err(Failure::new("unterminated-string", range, "the string is never closed")
+                .with_help("add a double quote"));
+        };
+        self.pos = end + 1;
+        self.token(TokenKind::Value, start);
+        self.spelled(TextRange::new(start, end + 1), true)
     }
 
-    /// Where the word that starts at `start` ends.
-    #[inline]
-    fn word_end(&self, start: usize, rule: WordRule) -> usize {
-        let mut i = start;
-        while let Some(&b) = self.bytes.get(i) {
-            match b {
-                b'\\' => {
-                    let escaped = self.bytes.get(i + 1);
-                    // Alone at the end of a line or of the text it escapes nothing and is no word.
-                    if i == start && matches!(escaped, None | Some(b'\n' | b'\r')) {
-                        break;
-                    }
-                    let pair = match rule {
-                        WordRule::Id => {
-                            escaped.is_some_and(|b| matches!(b, b' ' | b'\t' | b'"' | b'!' | b','))
-                        }
-                        _ => escaped.is_some_and(|b| !matches!(b, b'\n' | b'\r')),
-                    };
-                    i += if pair { 2 } else { 1 };
-                    // An escaped character may be longer than one byte.
-                    while !self.text.is_char_boundary(i) {
-                        i += 1;
-                    }
-                    continue;
-                }
-                b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'!' => break,
-                b'#' if i == start => break,
-                b',' if rule == WordRule::List => break,
-                b',' => {
-                    let joins = self
-                        .bytes
-                        .get(i + 1)
-                        .is_some_and(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'!' | b','));
-                    // A comment directly behind the comma ends the rule as well.
-                    if i == start || !joins || self.bytes.get(i + 1) == Some(&b'#') {
-                        break;
-                    }
-                }
-                b')' if rule != WordRule::Id => break,
-                b'=' if rule == WordRule::Condition && i > start => break,
-                b'(' | b'=' if rule == WordRule::Condition && i == start => break,
-                b'(' if rule == WordRule::List => break,
-                _ => {}
-            }
-            i += 1;
+    fn spelled(&self, range: TextRange, quoted: bool) -> Parse<Value> {
+        let text = range.slice(self.text);
+        let text = if quoted { &text[1..text.len() - 1] } else { text };
+        if ends_in_lone_backslash(text) {
+            return Err(Failure::new("syntax", range, "a backslash at the end, which escapes nothing")
+                .with_help("write two for the character itself"));
         }
-        i
+        Ok(Value { text: text.to_owned(), quoted, range })
     }
 }
 

@@ -22,9 +22,12 @@ impl Parser<'_> {
         }
         rule.safety = self.safety();
         if matches!(self.c.peek(), Some(b'/' | b'"' | b'@')) {
-            rule.path = Some(self.path_value("a path")?);
+            let path = self.path_value("a path")?;
             self.c.trivia();
-            self.perms(&mut rule)?;
+            if let Err(failure) = self.perms(&mut rule) {
+                return Err(self.unquoted_space(&path).unwrap_or(failure));
+            }
+            rule.path = Some(path);
         } else {
             rule.perms_first = true;
             if self.c.peek_word().is_empty() {
@@ -42,6 +45,24 @@ impl Parser<'_> {
             rule.target = Some(self.target()?);
         }
         Ok(RuleKind::File(rule))
+    }
+
+    /// The failure for a path with a blank: several words stand in front of the permissions.
+    fn unquoted_space(&self, path: &Value) -> Option<Box<Failure>> {
+        if path.quoted {
+            return None;
+        }
+        let start = path.range.start as usize;
+        let rest = self.c.text.get(start..)?;
+        let line = &rest[..rest.find([',', '\n', '"', '#']).unwrap_or(rest.len())];
+        let (whole, word) = line.trim_end().rsplit_once([' ', '\t'])?;
+        read_perms(word).ok()?;
+        let whole = whole.trim_end();
+        whole.contains([' ', '\t']).then(|| {
+            let range = TextRange::new(start, start + whole.len());
+            Failure::new("unquoted-space", range, format!("{whole:?} is several words"))
+                .with_help(format!("put the path in double quotes: \"{whole}\" {word}"))
+        })
     }
 
     fn safety(&mut self) -> Option<Safety> {
@@ -73,6 +94,8 @@ impl Parser<'_> {
         let (perms, exec) = read_perms(word)
             .map_err(|message| Failure::new("bad-permissions", range, format!("{word:?}: {message}")))?;
         (rule.perms, rule.exec) = (perms, exec);
+        // Those of P, C and U scrub the environment, the others say nothing.
+        rule.capitals = word.contains(['R', 'W', 'L', 'I', 'M', 'X']);
         Ok(())
     }
 

@@ -255,7 +255,7 @@ impl Parser<'_> {
             };
             if conflict {
                 let message = format!("the flags {} and {} exclude each other", other.text, flag.text);
-                return Err(Failure::new("flag-conflict", flag.range, message));
+                return Err(Failure::new("flag-conflict", flag.range, message).with_help("keep one of them"));
             }
         }
         Ok(())

@@ -12,6 +12,8 @@ mod preamble;
 mod rlimit;
 mod words;
 
+use std::sync::Arc;
+
 use spo_model::{Diagnostic, FieldPath};
 
 pub use cursor::{Token, TokenKind};
@@ -71,6 +73,18 @@ const MAX_DIAGNOSTICS: usize = 100;
 /// Reads a policy text: preamble and profiles.
 ///
 /// Never fails as a whole; a text is usable when [`Parsed::is_ok`]. Texts above 64 MiB are refused.
+///
+/// ```
+/// use spo_apparmor::parse;
+///
+/// let parsed = parse("profile p {\n  /a q,\n  /b r\n  /c r,\n}\n", Default::default());
+/// let found: Vec<_> = parsed.diagnostics.iter().map(ToString::to_string).collect();
+/// assert_eq!(found, [
+///     "2:6: error[bad-permissions]: \"q\": 'q' is no permission, want letters of rwalkmx",
+///     "4:3: error[syntax]: found \"/c\", expected a comma at the end of the rule",
+/// ]);
+/// assert_eq!(parsed.policy.profiles().count(), 1);
+/// ```
 pub fn parse(text: &str, options: ParseOptions) -> Parsed {
     Parser::new(text, options).run(Mode::File)
 }
@@ -110,7 +124,7 @@ impl<'a> Parser<'a> {
         let mut policy = Policy::default();
         if text.len() > 64 << 20 {
             self.fail("too-large", TextRange::new(0, 0), "the text is larger than 64 MiB");
-        } else if let Some(at) = text.bytes().position(|b| b == 0) {
+        } else if let Some(at) = text.find('\0') {
             self.fail("nul-byte", TextRange::new(at, at + 1), "the text contains a NUL byte");
         } else if text.ends_with('\\') {
             // Printed with a line end behind it, it would continue the line.
@@ -144,7 +158,10 @@ impl<'a> Parser<'a> {
             if need.version > version {
                 let message =
                     format!("{} needs AppArmor {}, the target is {version}", need.what, need.version);
-                self.failures.push(*Failure::new("needs-newer-release", need.range, message));
+                self.failures.push(
+                    *Failure::new("needs-newer-release", need.range, message)
+                        .with_help("leave it out, or raise the release that is targeted"),
+                );
             }
         }
         let diagnostics = if self.failures.is_empty() {
@@ -239,7 +256,13 @@ impl<'a> Parser<'a> {
             }
             let start = self.c.pos;
             match self.item() {
-                Ok(item) => items.push(item),
+                Ok(item) => {
+                    // A body has a handful of statements or dozens.
+                    if items.is_empty() {
+                        items.reserve(16);
+                    }
+                    items.push(item);
+                }
                 Err(failure) => {
                     self.failures.push(*failure);
                     self.recover(start);
@@ -262,7 +285,7 @@ impl<'a> Parser<'a> {
             "profile" => self.profile(),
             "hat" => self.hat(start),
             "if" => self.conditional(),
-            _ => {
+            "priority" | "audit" | "allow" | "deny" | "prompt" | "owner" | "user" | "other" => {
                 let prefix = self.prefix()?;
                 self.c.trivia();
                 if !prefix.is_empty() && self.c.peek() == Some(b'{') {
@@ -270,6 +293,7 @@ impl<'a> Parser<'a> {
                 }
                 self.rule(start, prefix)
             }
+            _ => self.rule(start, Prefix::default()),
         }
     }
 
@@ -351,7 +375,7 @@ impl<'a> Parser<'a> {
         }
         let rule = Rule { prefix, kind, range: self.range_from(start) };
         self.check_rule(&rule)?;
-        Ok(Item::Rule(Box::new(rule)))
+        Ok(Item::Rule(Arc::new(rule)))
     }
 
     fn rule_kind(&mut self) -> Parse<RuleKind> {

@@ -94,7 +94,9 @@ fn check_mount(rule: &MountRule, range: TextRange) -> Parse<()> {
                     }
                 }
                 if exact && on & off != 0 {
-                    return bad("these mount options exclude each other".to_owned());
+                    let message = "these mount options exclude each other";
+                    return Err(Failure::new("mount-conflict", condition.range, message)
+                        .with_help("keep the one that is meant; \"options in (…)\" allows either"));
                 }
                 set |= on;
             }

@@ -1,22 +1,19 @@
 //! abi, include, alias, variables and the expressions of conditions.
 
-use super::{Cursor, Failure, MAX_DEPTH, Parse, Parser, TokenKind, WordRule};
+use super::{Failure, MAX_DEPTH, Parse, Parser, TokenKind, WordRule};
 use crate::{
     TextRange,
     tree::{Abi, Alias, Assign, AssignOp, AssignValue, Expr, Include, IncludeTarget, Item, Value, Version},
 };
+
+const NO_FILE_NAME: &str = "this is no file name";
 
 impl Parser<'_> {
     pub(super) fn abi(&mut self) -> Parse<Item> {
         let start = self.c.pos;
         self.c.take(3, TokenKind::Keyword);
         self.c.trivia();
-        let quoted = self.c.peek() == Some(b'"');
         let target = self.file_name(true)?;
-        // A word in angle brackets ends there; a bare word must not hold a quote.
-        if !quoted && target.path().contains('"') {
-            return Err(Failure::new("syntax", self.range_from(start), "a quote inside of the file name"));
-        }
         self.c.trivia();
         if !self.c.eat(",") {
             return Err(self.c.unexpected("a comma behind the abi"));
@@ -60,14 +57,18 @@ impl Parser<'_> {
                         Failure::new("syntax", TextRange::new(start, start + 1), "this \"<\" is never closed")
                     })?;
                 self.c.take(end + 2, TokenKind::Value);
-                let inner = rest[..end].trim_matches([' ', '\t']);
-                let inner = inner.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or(inner);
-                self.non_empty_name(start, inner)?;
+                // Quotes stand directly inside of the angle brackets or not at all; blanks only without them.
+                let inner = match rest[..end].strip_prefix('"').and_then(|s| s.strip_suffix('"')) {
+                    Some(inner) if inner == inner.trim_matches([' ', '\t']) => inner,
+                    Some(_) => return Err(Failure::new("syntax", self.range_from(start), NO_FILE_NAME)),
+                    None => rest[..end].trim_matches([' ', '\t']),
+                };
+                self.file_name_of(start, inner)?;
                 Ok(IncludeTarget::System(inner.to_owned()))
             }
             Some(b'"') => {
                 let value = self.c.quoted()?;
-                self.non_empty_name(start, &value.text)?;
+                self.file_name_of(start, &value.text)?;
                 Ok(IncludeTarget::Local(value.text))
             }
             _ => {
@@ -75,20 +76,20 @@ impl Parser<'_> {
                 let stops: &[char] =
                     if comma_ends { &[' ', '\t', '\r', '\n', ','] } else { &[' ', '\t', '\r', '\n'] };
                 let end = rest.find(stops).unwrap_or(rest.len());
-                // A name that ends in a backslash would continue the line wherever it is printed.
-                if end == 0 || rest[..end].ends_with('\\') {
+                if end == 0 {
                     return Err(self.c.unexpected("a file name"));
                 }
                 self.c.take(end, TokenKind::Value);
-                self.non_empty_name(start, &rest[..end])?;
+                self.file_name_of(start, &rest[..end])?;
                 Ok(IncludeTarget::Local(rest[..end].to_owned()))
             }
         }
     }
 
-    fn non_empty_name(&self, start: usize, name: &str) -> Parse<()> {
-        if name.is_empty() || name.contains('"') {
-            return Err(Failure::new("syntax", self.range_from(start), "this is no file name"));
+    /// No name is empty, holds a quote, or ends in a backslash, which would take in whatever closes the name.
+    fn file_name_of(&self, start: usize, name: &str) -> Parse<()> {
+        if name.is_empty() || name.contains('"') || name.ends_with('\\') {
+            return Err(Failure::new("syntax", self.range_from(start), NO_FILE_NAME));
         }
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Parser<'_> {
         let to = self.path_value("the other path of the alias")?;
         self.c.trivia();
         self.c.expect(",")?;
-        Ok(Item::Alias(Alias { from, to, range: self.range_from(start) }))
+        Ok(Item::Alias(Box::new(Alias { from, to, range: self.range_from(start) })))
     }
 
     /// A value that must be a path: it begins with `/` or a variable.
@@ -181,7 +182,7 @@ impl Parser<'_> {
         if !matches!(self.c.peek(), None | Some(b'\n' | b'#')) {
             return Err(self.c.unexpected("the end of the line"));
         }
-        Ok(Item::Assign(Assign { name, op, value, range }))
+        Ok(Item::Assign(Box::new(Assign { name, op, value, range })))
     }
 
     /// `@{name}`, `@name`, `${name}` or `$name`; gives the name.
@@ -301,25 +302,8 @@ impl Parser<'_> {
         if self.c.peek() == Some(b'{') {
             return Err(self.c.unexpected("a condition"));
         }
-        operand_value(&mut self.c)
+        self.c.value(WordRule::Operand, "a condition")
     }
-}
-
-/// A word that also ends at the comparison signs.
-fn operand_value(c: &mut Cursor<'_>) -> Parse<Value> {
-    if c.peek() == Some(b'"') {
-        return c.quoted();
-    }
-    let start = c.pos;
-    let rest = &c.text[start..];
-    let end =
-        rest.find([' ', '\t', '\r', '\n', '"', ',', '(', ')', '=', '!', '<', '>', '#']).unwrap_or(rest.len());
-    // A backslash at the end would continue the line wherever this is printed.
-    if end == 0 || rest[..end].ends_with('\\') {
-        return Err(c.unexpected("a condition"));
-    }
-    c.take(end, TokenKind::Value);
-    Ok(Value { text: rest[..end].to_owned(), quoted: false, range: TextRange::new(start, start + end) })
 }
 
 /// What the releases before 5.0 can read: one variable or `defined`, negated or not.

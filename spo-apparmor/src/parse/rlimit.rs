@@ -31,6 +31,9 @@ impl Parser<'_> {
         let behind = (self.c.pos, self.c.tokens.len());
         self.c.trivia();
         let mut text = number.text;
+        if text.contains(char::is_whitespace) {
+            return Err(Failure::new("bad-rlimit", number.range, format!("{text:?} is no number")));
+        }
         if self.c.peek().is_some_and(|b| b.is_ascii_alphabetic()) {
             let unit = self.c.value(WordRule::Id, "a unit")?;
             text = format!("{text} {}", unit.text);

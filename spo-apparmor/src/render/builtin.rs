@@ -26,7 +26,7 @@ impl Resolver for Builtin {
             }
             _ => return None,
         };
-        Some(vec![Included { name: path.clone(), text: text.into() }])
+        Some(vec![Included { name: path.as_str().into(), text: text.into() }])
     }
 }
 

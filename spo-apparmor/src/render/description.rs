@@ -4,7 +4,7 @@
 //! writing. The existing operator writes denies instead, which also hit paths that another field grants,
 //! because a deny beats every allow.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use spo_model::{
     Diagnostic, FieldPath,
@@ -52,7 +52,7 @@ pub(super) fn text(
         .map(|f| Flag { text: f.to_owned(), mode: None, range: TextRange::default() })
         .collect();
     let mut items = vec![include("abstractions/base")];
-    items.extend(builder.rules.into_iter().map(|r| Item::Rule(Box::new(r))));
+    items.extend(builder.rules.into_iter().map(|r| Item::Rule(Arc::new(r))));
     let profile = Profile { name: Value::new(name), flags: Some(flags), items, ..Profile::default() };
     let policy = Policy { items: vec![include("tunables/global"), Item::Profile(Box::new(profile))] };
     Ok((crate::print(&policy), builder.warnings))

@@ -10,7 +10,12 @@ mod rule;
 pub use perms::{Exec, ExecKind, Fallback, FilePerms, InvalidPerms};
 pub use rule::*;
 
-use crate::TextRange;
+use std::sync::Arc;
+
+use crate::{
+    TextRange,
+    spelling::{WordRule, is_word},
+};
 
 /// A release of AppArmor, as far as the language differs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,13 +80,13 @@ pub enum Item {
     /// `include <abstractions/base>`
     Include(Include),
     /// `alias /a/ -> /b/,`
-    Alias(Alias),
+    Alias(Box<Alias>),
     /// `@{X} = a b` or `$X = true`
-    Assign(Assign),
+    Assign(Box<Assign>),
     /// A profile, child profile or hat.
     Profile(Box<Profile>),
     /// A rule.
-    Rule(Box<Rule>),
+    Rule(Arc<Rule>),
     /// `audit { … }`, prefixes for several rules.
     Block(Block),
     /// `if … { … } else { … }`
@@ -103,7 +108,7 @@ impl Value {
     /// A value made by code; it is quoted when its text needs it.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        let quoted = needs_quotes(&text);
+        let quoted = !is_word(&text, WordRule::Id);
         Self { text, quoted, range: TextRange::default() }
     }
 }
@@ -364,33 +369,4 @@ pub enum Expr {
         /// The right side.
         right: Value,
     },
-}
-
-/// Whether a value must be written in quotes to be one word of the language.
-///
-/// Escapes are kept: `\ ` inside a word stays a word.
-pub(crate) fn needs_quotes(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut i = 0;
-    if bytes.is_empty() {
-        return true;
-    }
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' if bytes.get(i + 1).is_some_and(|b| matches!(b, b' ' | b'\t' | b'"' | b'!' | b',')) => {
-                i += 1;
-            }
-            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'!' => return true,
-            b'#' if i == 0 => return true,
-            // A comma is part of a word only before another character of the word.
-            b',' if i == 0
-                || bytes.get(i + 1).is_none_or(|b| matches!(b, b',' | b' ' | b'\t' | b'"' | b'!')) =>
-            {
-                return true;
-            }
-            _ => {}
-        }
-        i += 1;
-    }
-    false
 }

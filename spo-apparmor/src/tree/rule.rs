@@ -121,6 +121,8 @@ pub struct FileRule {
     pub subset: bool,
     /// Whether it begins with `file`.
     pub keyword: bool,
+    /// Whether permission letters are capitals that mean the same as small ones, an old spelling.
+    pub capitals: bool,
 }
 
 /// Whether the environment of a program is scrubbed.
