@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use spo_apparmor::meaning::{self, Compiled, Grants, Side};
-use spo_model::object::{AnyObject, AppArmorProfile, SeccompProfile, SelinuxProfile};
+use spo_model::object::{AnyObject, AppArmorProfile, SeccompProfile};
 use spo_node::compile::{Library, effective};
+use spo_selinux_cil::policy::Effective;
 
 use crate::{Result, input, output};
 
@@ -72,7 +73,12 @@ pub(crate) fn run(args: &Args) -> Result {
             apparmor((a, &first_source), (b, &second_source))?
         }
         (AnyObject::SelinuxProfile(a), AnyObject::SelinuxProfile(b)) => {
-            selinux((a, &first_source), (b, &second_source), &library)?
+            let effective = crate::selinux::effective;
+            selinux(&effective(a, &library, &first_source)?, &effective(b, &library, &second_source)?)
+        }
+        (AnyObject::RawSelinuxProfile(a), AnyObject::RawSelinuxProfile(b)) => {
+            let effective = crate::selinux::effective_raw;
+            selinux(&effective(a, &first_source)?, &effective(b, &second_source)?)
         }
         _ => {
             let (a, b) = (first.kind(), second.kind());
@@ -145,25 +151,20 @@ fn apparmor(a: Side1<'_, AppArmorProfile>, b: Side1<'_, AppArmorProfile>) -> Res
             file.subject
         ));
     }
+    for link in &found.links {
+        changes.push(format!(
+            "{} l {} -> {} for {:?}",
+            sign(link.side),
+            link.link,
+            link.target,
+            link.subject
+        ));
+    }
     changes.extend(found.classes.iter().map(|class| format!("{} {}", sign(class.side), class.grant)));
     Ok(Comparison { verdict, changes })
 }
 
-fn selinux(
-    a: Side1<'_, SelinuxProfile>,
-    b: Side1<'_, SelinuxProfile>,
-    library: &Library,
-) -> Result<Comparison> {
-    let base = spo_selinux_cil::Base::builtin()
-        .map_err(|problems| format!("{} problems in the built-in base", problems.len()))?;
-    let effective = |(profile, source): Side1<'_, SelinuxProfile>| {
-        let name = profile.metadata.name.as_ref().map_or("", |n| n.as_str());
-        let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
-        base.check(name, &profile.spec, &ancestors)
-            .map(|checked| checked.effective())
-            .map_err(|problems| input::shown(source, &problems))
-    };
-    let (a, b) = (effective(a)?, effective(b)?);
+fn selinux(a: &Effective, b: &Effective) -> Comparison {
     let (mut less, mut more) = (Vec::new(), Vec::new());
     for access in a.keys().filter(|access| !b.contains_key(access)) {
         less.push(format!("- {} {} {}", access.target, access.class, access.permission));
@@ -178,5 +179,5 @@ fn selinux(
         (false, false) => Verdict::Incomparable,
     };
     less.extend(more);
-    Ok(Comparison { verdict, changes: less })
+    Comparison { verdict, changes: less }
 }

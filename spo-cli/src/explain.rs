@@ -7,12 +7,12 @@ use spo_apparmor::{
     tree::FilePerms,
 };
 use spo_model::{
-    object::{AnyObject, AppArmorProfile, SeccompProfile, SelinuxProfile},
+    object::{AnyObject, AppArmorProfile, Metadata, SeccompProfile},
     seccomp::{Arch, ArgValue},
 };
 use spo_node::compile::{Library, effective};
 use spo_seccomp::ArchExt as _;
-use spo_selinux_cil::policy::{Access, Why};
+use spo_selinux_cil::policy::{Access, Effective, Why};
 
 use crate::{Result, input};
 
@@ -57,13 +57,18 @@ pub(crate) fn run(args: &Args) -> Result {
             file(profile, &question[0], &question[1], &source)?
         }
         (AnyObject::SelinuxProfile(profile), None, Some(question), None) => {
-            selinux(profile, &library, [&question[0], &question[1], &question[2]], &source)?
+            let effective = crate::selinux::effective(profile, &library, &source)?;
+            selinux(&effective, &profile.metadata, question)
+        }
+        (AnyObject::RawSelinuxProfile(profile), None, Some(question), None) => {
+            let effective = crate::selinux::effective_raw(profile, &source)?;
+            selinux(&effective, &profile.metadata, question)
         }
         _ => {
             let question = match object {
                 AnyObject::SeccompProfile(_) => "give a syscall: spoc explain PROFILE openat",
                 AnyObject::AppArmorProfile(_) => "give a path: spoc explain PROFILE --path /etc/shadow r",
-                AnyObject::SelinuxProfile(_) => {
+                AnyObject::SelinuxProfile(_) | AnyObject::RawSelinuxProfile(_) => {
                     "give an access: spoc explain PROFILE --selinux http_port_t tcp_socket name_bind"
                 }
                 _ => "nothing can be asked about this kind",
@@ -137,26 +142,16 @@ fn file_perms(text: &str) -> Result<FilePerms> {
     })
 }
 
-fn selinux(
-    profile: &SelinuxProfile,
-    library: &Library,
-    question: [&str; 3],
-    source: &input::Source,
-) -> Result<bool> {
-    let name = profile.metadata.name.as_ref().map_or("", |n| n.as_str());
-    let base = spo_selinux_cil::Base::builtin().map_err(|problems| input::shown(source, &problems))?;
-    let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
-    let checked =
-        base.check(name, &profile.spec, &ancestors).map_err(|problems| input::shown(source, &problems))?;
-    let [target, class, permission] = question;
-    let effective = checked.effective();
+fn selinux(effective: &Effective, metadata: &Metadata, question: &[String]) -> bool {
+    let name = metadata.name.as_ref().map_or("", |n| n.as_str());
+    let [target, class, permission] = question else { return false };
     let reasons = effective.get(&Access::new(target, class, permission));
     let word = if reasons.is_some() { "allowed" } else { "not allowed" };
     println!("{name}.process → {target} {class} {permission}: {word} on the built-in base");
     for reason in reasons.into_iter().flatten() {
         println!("  because of {}", why(reason));
     }
-    Ok(reasons.is_some())
+    reasons.is_some()
 }
 
 fn why(reason: &Why) -> String {

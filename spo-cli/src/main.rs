@@ -20,6 +20,7 @@ mod merge;
 mod output;
 mod progress;
 mod run;
+mod selinux;
 
 use std::process::ExitCode;
 

@@ -499,3 +499,24 @@ fn install_takes_the_program_behind_the_profile() {
     assert!(stderr(&output).contains("leave EXECUTABLE out"), "{}", stderr(&output));
     assert_eq!(code(&spoc(&["rm", "--root", root, &profile, "/usr/sbin/web"])), Some(0));
 }
+
+#[test]
+fn raw_selinux_profiles_are_explained_and_compared_too() {
+    let dir = folder();
+    let raw = |rule: &str| {
+        format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: RawSelinuxProfile\nmetadata: {{name: web}}\n\
+             spec:\n  policy: |\n    (blockinherit container)\n    {rule}\n"
+        )
+    };
+    let one = file(&dir, "one.yaml", &raw("(allow process http_port_t (tcp_socket (name_bind)))"));
+    let two =
+        file(&dir, "two.yaml", &raw("(allow process http_port_t (tcp_socket (name_bind name_connect)))"));
+    let yes = spoc(&["explain", &one, "--selinux", "http_port_t", "tcp_socket", "name_bind"]);
+    assert_eq!(code(&yes), Some(0), "{}", stderr(&yes));
+    let no = spoc(&["explain", &one, "--selinux", "redis_port_t", "tcp_socket", "name_bind"]);
+    assert_eq!(code(&no), Some(1), "{}", stderr(&no));
+    let diff = spoc(&["diff", &one, &two]);
+    assert!(stdout(&diff).contains("+ http_port_t tcp_socket name_connect"), "{}", stdout(&diff));
+    assert!(stdout(&diff).contains("is looser"), "{}", stdout(&diff));
+}
