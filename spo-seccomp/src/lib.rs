@@ -31,6 +31,7 @@
 //! | an administrator's allow list | [`check_allowed`] |
 //! | Docker's dialect, runtime-spec, seccompiler JSON | [`import`] |
 //! | pseudo-code, listing, graph | [`text`] |
+//! | instructions of a program and of its answers | [`figures`] |
 //! | names, numbers, parameter widths, first releases | [`syscalls`] |
 //! | libseccomp, seccompiler, loading | [`backend`], each behind a feature |
 //!
@@ -83,6 +84,7 @@ mod decision;
 mod decompile;
 mod diff;
 mod explain;
+pub mod figures;
 pub mod import;
 mod inherit;
 pub mod lint;

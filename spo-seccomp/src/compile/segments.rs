@@ -6,6 +6,7 @@ use super::Weights;
 use crate::{
     Policy, Verdict,
     decision::Id,
+    figures::TYPICAL_MIX,
     policy::ArchPolicy,
     syscalls::{Syscall, X32_BIT},
 };
@@ -114,33 +115,10 @@ const SCALE: u64 = 1 << 16;
 fn weight(name: &str, weights: &Weights) -> u64 {
     match weights {
         Weights::Uniform => 1,
-        Weights::Typical => TYPICAL.iter().find(|(call, _)| *call == name).map_or(1, |(_, count)| *count),
+        Weights::Typical => TYPICAL_MIX.iter().find(|(call, _)| *call == name).map_or(1, |(_, count)| *count),
         Weights::Counts(counts) => counts.get(name).copied().unwrap_or(0).clamp(1, 1 << 40),
     }
 }
-
-/// Calls of a database benchmark under gVisor (gvisor.dev, February 2024, "seccomp").
-pub(crate) const TYPICAL: [(&str, u64); 19] = [
-    ("futex", 870_063),
-    ("nanosleep", 275_649),
-    ("sendmmsg", 160_201),
-    ("fstat", 115_769),
-    ("ppoll", 69_749),
-    ("fsync", 23_131),
-    ("pwrite64", 14_096),
-    ("epoll_pwait", 12_266),
-    ("close", 1_991),
-    ("tgkill", 1_414),
-    ("rt_sigreturn", 1_414),
-    ("getpid", 1_413),
-    ("write", 1_080),
-    ("read", 1_056),
-    ("openat", 836),
-    ("madvise", 814),
-    ("pread64", 420),
-    ("sched_yield", 375),
-    ("fallocate", 267),
-];
 
 struct Line {
     segments: Vec<Segment>,
