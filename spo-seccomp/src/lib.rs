@@ -25,7 +25,7 @@
 //! | the file a container runtime reads | [`runtime_spec::to_string`] |
 //! | a program for the kernel | [`compile`] |
 //! | run a program on a call | [`simulate`] |
-//! | why a call is denied | [`explain`], [`explain_name`] |
+//! | why a call is denied, and where in which file it says so | [`explain`], [`explain_name`], [`Source`] |
 //! | what a change permits or denies, with a call that shows it | [`diff`], [`diff_programs`] |
 //! | mistakes and dangers in a profile | [`lint()`] |
 //! | an administrator's allow list | [`check_allowed`] |
@@ -72,6 +72,7 @@ pub use inherit::{Effective, InheritError, inherit, subtract};
 pub use lint::lint;
 pub use policy::{Multiplexers, NotExpressible, Options, Origin, Policy, PolicyError, Semantics, Written};
 pub use simulate::{Data, Outcome, cacheable, simulate};
+pub use source::Source;
 pub use validate::Mismatch;
 
 mod action;
@@ -91,6 +92,7 @@ pub mod lint;
 mod policy;
 pub mod runtime_spec;
 mod simulate;
+mod source;
 pub mod syscalls;
 pub mod text;
 mod validate;
