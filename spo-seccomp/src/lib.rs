@@ -69,7 +69,7 @@ pub use decompile::DecompileError;
 pub use diff::{Change, Diff, Relation, diff, diff_programs};
 pub use explain::{Explanation, Reason, explain, explain_name};
 pub use inherit::{Effective, InheritError, inherit, subtract};
-pub use lint::lint;
+pub use lint::{lint, lint_for};
 pub use policy::{Multiplexers, NotExpressible, Options, Origin, Policy, PolicyError, Semantics, Written};
 pub use simulate::{Data, Outcome, cacheable, simulate};
 pub use source::Source;

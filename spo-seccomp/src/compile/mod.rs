@@ -68,7 +68,8 @@ impl Program {
 #[non_exhaustive]
 pub struct CompileOptions {
     /// Whether numbers above the largest one the profile names answer `ENOSYS` instead of a denying default, so
-    /// that a libc can fall back from a call that is newer than the profile. runc does so.
+    /// that a libc can fall back from a call that is newer than the profile. runc does so, with a stub before
+    /// libseccomp's program; on s390 and s390x its stub and this option give `ENOSYS` for number 0 too.
     pub enosys_ceiling: bool,
     /// What the search tree is optimised for.
     pub weights: Weights,
