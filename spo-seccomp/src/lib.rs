@@ -102,8 +102,10 @@
 //!
 //! - What a filter cannot see, no profile can check: memory behind pointers, and the arguments of `socketcall`
 //!   and `ipc` ([`Multiplexers`], and the lint `multiplexed-arguments`).
-//! - How libseccomp decides between overlapping rules with different actions depends on its internal tree. The
-//!   documented part is followed; the lint `overlapping-actions` names every such pair.
+//! - libseccomp decides between overlapping conditional rules by its internal order, which is followed exactly; the lint
+//!   `overlapping-actions` names the pairs where that matters. Where it merges comparisons and then decides something
+//!   else than the rules say (64-bit orderings of one argument, conjunctions that share an argument with another rule,
+//!   inequalities with different actions), the rules count here, and the lint `libseccomp-differs` says so.
 //! - Parameters are compared with the width the kernel gives them; [`Options::strict64`] restores libseccomp's
 //!   64-bit comparisons.
 //!

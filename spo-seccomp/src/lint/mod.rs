@@ -28,6 +28,7 @@ use crate::{Options, Policy, PolicyError, Verdict, arch::ArchExt, syscalls::Sysc
 /// | `unreachable-rule` | warning | an unconditional rule for the same syscall wins |
 /// | `rule-is-default` | info | the rule says what the default says; runtimes leave it out |
 /// | `overlapping-actions` | warning | conditions overlap and the actions differ; libseccomp's internal order decides |
+/// | `libseccomp-differs` | warning | libseccomp may decide something else than what these rules together say |
 /// | `repeated-argument` | warning | runtimes take two conditions on one argument as alternatives |
 /// | `high-word` | warning | the condition needs bits of an argument that the kernel ignores |
 /// | `multiplexed-arguments` | warning | `socketcall` or `ipc` bypass the condition on a listed architecture |
@@ -360,22 +361,38 @@ impl Linter<'_> {
     }
 
     fn overlaps(&mut self, policy: &Policy) {
-        let mut pairs = BTreeSet::new();
+        let (mut pairs, mut diverging) = (BTreeSet::new(), BTreeSet::new());
         for (arch, own) in &policy.arches {
             for call in &own.calls {
                 let rules = policy.rules_of(*arch, call.number);
                 // Enough to find a mistake; a bound on the time a hostile profile takes.
                 for (i, a) in rules.iter().take(64).enumerate() {
                     for b in rules.iter().take(64).skip(i + 1) {
+                        let name = Syscall::by_number(*arch, call.number).map_or("", Syscall::name);
+                        let (first, second) =
+                            (a.origin.rule.min(b.origin.rule), a.origin.rule.max(b.origin.rule));
                         if a.verdict != b.verdict && a.origin != b.origin && policy.both_match(a, b) {
-                            let name = Syscall::by_number(*arch, call.number).map_or("", Syscall::name);
-                            let (first, second) =
-                                (a.origin.rule.min(b.origin.rule), a.origin.rule.max(b.origin.rule));
                             pairs.insert((second, first, name));
+                        }
+                        if Policy::diverges(a, b) {
+                            diverging.insert((second, first, name));
                         }
                     }
                 }
             }
+        }
+        for (second, first, name) in diverging {
+            let message = format!(
+                "libseccomp merges comparisons of rules {first} and {second} for {name}, and may then decide \
+                 something else than what they say"
+            );
+            self.add(
+                Severity::Warning,
+                "libseccomp-differs",
+                rule_path(second),
+                message,
+                "write equalities, or one condition per argument and syscall",
+            );
         }
         for (second, first, name) in pairs {
             let message = format!(

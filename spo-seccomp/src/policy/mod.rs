@@ -296,6 +296,11 @@ impl Policy {
         both != no
     }
 
+    /// Whether libseccomp may decide something else than the rules together say.
+    pub(crate) fn diverges(a: &Applied, b: &Applied) -> bool {
+        canonical_order::diverges(a, b)
+    }
+
     pub(crate) fn rules_of(&self, arch: Arch, number: u32) -> &[Applied] {
         let call = self.arches.get(&arch).and_then(|policy| policy.call(number));
         let range = call.map_or(0..0, |call| call.rules.clone());
