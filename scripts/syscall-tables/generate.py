@@ -79,6 +79,16 @@ SINCE = {
     "io_pgetevents_time64": "5.1", "recvmmsg_time64": "5.1", "mq_timedsend_time64": "5.1",
     "mq_timedreceive_time64": "5.1", "semtimedop_time64": "5.1", "rt_sigtimedwait_time64": "5.1",
     "futex_time64": "5.1", "sched_rr_get_interval_time64": "5.1",
+    # Not in the page's table, or there without a release: pread(2) and pwrite(2), posix_fadvise(2),
+    # sync_file_range(2), the page's comment on the first timerfd interface, kernel/sched.c of Linux 1.0.
+    "pread64": "2.2", "pwrite64": "2.2", "arm_fadvise64_64": "2.6.14", "arm_sync_file_range": "2.6.20",
+    "timerfd": "2.6.22", "idle": "1.0",
+}
+# Numbers that have a name in the headers and never had an implementation: unimplemented(2), and entries of the
+# kernel's tables that were `sys_ni_syscall` (or, cachectl, a function that fails) from the start.
+NEVER = {
+    "afs_syscall", "break", "cachectl", "epoll_ctl_old", "epoll_wait_old", "ftime", "getpmsg", "gtty", "lock", "mpx",
+    "multiplexer", "prof", "profil", "putpmsg", "security", "stty", "tuxcall", "ulimit", "vserver",
 }
 
 # Syscalls whose entry point in include/linux/syscalls.h has another name, on 64-bit architectures.
@@ -88,8 +98,55 @@ ENTRY = {
     "_sysctl": "sysctl", "getrlimit": "getrlimit", "ugetrlimit": "getrlimit", "pread": "pread64",
     "pwrite": "pwrite64", "mmap2": "mmap_pgoff",
 }
-# Entry points that architectures define themselves: the prototype as arch/*/kernel has it.
+# Names of 32-bit architectures whose entry point is the one that 64-bit ones have under the plain name: user and group
+# numbers of 32 bits, times of 64 (`__NR_` tables of arch/x86/entry/syscalls/syscall_32.tbl).
+WIDE = [f"{c}32" for c in ("chown fchown lchown getegid geteuid getgid getuid getgroups getresgid getresuid setfsgid "
+                           "setfsuid setgid setgroups setregid setresgid setresuid setreuid setuid").split()]
+WIDE += [f"{c}_time64" for c in ("clock_getres clock_nanosleep futex io_pgetevents mq_timedreceive mq_timedsend ppoll "
+                                 "pselect6 recvmmsg rt_sigtimedwait sched_rr_get_interval semtimedop "
+                                 "utimensat").split()]
+WIDE += [f"{c}64" for c in ("clock_adjtime clock_gettime clock_settime timer_gettime timer_settime timerfd_gettime "
+                            "timerfd_settime").split()]
+ENTRY.update({name: re.sub("(_time64|32|64)$", "", name) for name in WIDE})
+
+# Entry points that architectures define themselves, the prototype as arch/*/kernel has it; and those of calls that the
+# kernel of the header no longer has, from the release before they went.
 OWN_PROTOTYPES = {
+    "_sysctl": ["void *"],
+    "arm_fadvise64_64": ["int", "int", "loff_t", "loff_t"],
+    "arm_sync_file_range": ["int", "unsigned int", "loff_t", "loff_t"],
+    "atomic_barrier": [],
+    "atomic_cmpxchg_32": ["unsigned long", "int", "int", "int", "int", "unsigned long *"],
+    "bdflush": ["int", "long"],
+    "breakpoint": [], "get_tls": [], "usr26": [], "usr32": [],
+    "set_tls": ["unsigned long"],
+    "cacheflush": ["unsigned long", "unsigned long", "unsigned int"],
+    "create_module": ["const char *", "size_t"],
+    "get_kernel_syms": ["void *"],
+    "query_module": ["const char *", "int", "void *", "size_t", "size_t *"],
+    "get_thread_area": ["unsigned long"], "set_thread_area": ["unsigned long"],
+    "getpagesize": [], "idle": [],
+    "listns": ["const void *", "u64 *", "size_t", "unsigned int"],
+    "lookup_dcookie": ["u64", "char *", "size_t"],
+    "nfsservctl": ["int", "void *", "void *"],
+    "oldfstat": ["unsigned int", "void *"], "oldlstat": ["const char *", "void *"],
+    "oldstat": ["const char *", "void *"], "oldolduname": ["void *"],
+    "readdir": ["unsigned int", "void *", "unsigned int"],
+    "riscv_flush_icache": ["unsigned long", "unsigned long", "unsigned long"],
+    "rtas": ["void *"],
+    "s390_guarded_storage": ["int", "void *"],
+    "s390_pci_mmio_read": ["unsigned long", "void *", "size_t"],
+    "s390_pci_mmio_write": ["unsigned long", "const void *", "size_t"],
+    "s390_runtime_instr": ["int", "int"],
+    "s390_sthyi": ["unsigned long", "void *", "u64 *", "unsigned long"],
+    "sigreturn": [], "switch_endian": [],
+    "subpage_prot": ["unsigned long", "unsigned long", "u32 *"],
+    "swapcontext": ["void *", "void *", "long"],
+    "sys_debug_setcontext": ["void *", "int", "void *"],
+    "syscall": ["unsigned long"] * 6,
+    "sysmips": ["long", "long", "long"],
+    "timerfd": ["int", "int", "int", "const void *"],
+    "vm86": ["unsigned long", "unsigned long"], "vm86old": ["void *"],
     "mmap": ["unsigned long"] * 6,
     "clone": ["unsigned long", "unsigned long", "int *", "int *", "unsigned long"],
     "arch_prctl": ["int", "unsigned long"],
@@ -126,6 +183,12 @@ def main():
     since.update(SINCE)
     prototypes = read_prototypes(sources)
     prototypes.update({name: [kind(t) for t in types] for name, types in OWN_PROTOTYPES.items()})
+    unknown = [name for name in names if (name in since) == (name in NEVER)]
+    if unknown:
+        sys.exit(f"no release, or one for a reserved number: {' '.join(unknown)}")
+    bare = [name for name in names if (name in prototypes) == (name in NEVER)]
+    if bare:
+        sys.exit(f"no prototype, or one for a reserved number: {' '.join(bare)}")
     write_names(os.path.join(workspace, "spo-model/src/syscall_names.rs"), names)
     write_table(os.path.join(workspace, "spo-seccomp/src/syscalls/table.rs"), names, table, since, prototypes)
     for column, calls in table.items():

@@ -13,7 +13,8 @@ use crate::{Result, input, output};
 /// Compare what two profiles of one kind mean, not how they are written.
 ///
 /// Says whether the second is equal to the first, stricter, looser or neither, and gives a witness for each change. The
-/// exit status is 0 if they mean the same, 1 if not; with `--allow stricter`, a stricter second is fine too.
+/// exit status is 0 if they mean the same, 1 if not; with `--allow stricter`, a stricter second is fine too. Profiles whose
+/// conditions are too large to compare are a failure whatever is allowed.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   spoc diff old.yaml new.yaml
@@ -50,7 +51,7 @@ enum Verdict {
 enum Format {
     /// For people.
     Text,
-    /// One JSON object with the verdict and the changes.
+    /// One JSON object with the verdict, the changes and whether they are complete.
     Json,
 }
 
@@ -58,6 +59,8 @@ enum Format {
 struct Comparison {
     verdict: Verdict,
     changes: Vec<String>,
+    /// False when the profiles could not be compared; the verdict is `incomparable` then.
+    complete: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -93,10 +96,14 @@ pub(crate) fn run(args: &Args) -> Result {
             text.push_str(&format!("{} is {word} compared with {}\n", second_source.name, first_source.name));
             text
         }
-        Format::Json => format!("{:#}\n", json!({ "verdict": word, "changes": comparison.changes })),
+        Format::Json => format!(
+            "{:#}\n",
+            json!({ "verdict": word, "complete": comparison.complete, "changes": comparison.changes })
+        ),
     };
     output::write("-", &text, 0)?;
-    let fine = comparison.verdict == Verdict::Equal || args.allow.contains(&comparison.verdict);
+    let fine = comparison.complete
+        && (comparison.verdict == Verdict::Equal || args.allow.contains(&comparison.verdict));
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -119,7 +126,11 @@ fn seccomp(
         spo_seccomp::Relation::Looser => Verdict::Looser,
         spo_seccomp::Relation::Incomparable => Verdict::Incomparable,
     };
-    Ok(Comparison { verdict, changes: found.changes.iter().map(ToString::to_string).collect() })
+    let mut changes: Vec<String> = found.changes.iter().map(ToString::to_string).collect();
+    if !found.complete {
+        changes = vec!["the conditions on arguments are too large to compare; nothing is known".to_owned()];
+    }
+    Ok(Comparison { verdict, changes, complete: found.complete })
 }
 
 fn apparmor(a: Side1<'_, AppArmorProfile>, b: Side1<'_, AppArmorProfile>) -> Result<Comparison> {
@@ -161,7 +172,7 @@ fn apparmor(a: Side1<'_, AppArmorProfile>, b: Side1<'_, AppArmorProfile>) -> Res
         ));
     }
     changes.extend(found.classes.iter().map(|class| format!("{} {}", sign(class.side), class.grant)));
-    Ok(Comparison { verdict, changes })
+    Ok(Comparison { verdict, changes, complete: true })
 }
 
 fn selinux(a: &Effective, b: &Effective) -> Comparison {
@@ -179,5 +190,5 @@ fn selinux(a: &Effective, b: &Effective) -> Comparison {
         (false, false) => Verdict::Incomparable,
     };
     less.extend(more);
-    Comparison { verdict, changes: less }
+    Comparison { verdict, changes: less, complete: true }
 }

@@ -7,6 +7,8 @@ use spo_apparmor::{
     tree::FilePerms,
 };
 use spo_model::{
+    FieldPath, convert,
+    manifest::{self, Limits},
     object::{AnyObject, AppArmorProfile, Metadata, SeccompProfile},
     seccomp::{Arch, ArgValue},
 };
@@ -51,7 +53,9 @@ pub(crate) fn run(args: &Args) -> Result {
     let library = input::library(bases.iter().chain([&source]));
     let allowed = match (&object, &args.path, &args.selinux, args.syscall.split_first()) {
         (AnyObject::SeccompProfile(profile), None, None, Some((name, values))) => {
-            syscall(profile, &library, args.arch.unwrap_or_else(Arch::host), name, values, &source)?
+            let arch = args.arch.unwrap_or_else(Arch::host);
+            let places: Vec<&input::Source> = bases.iter().chain([&source]).collect();
+            syscall(profile, &library, arch, name, values, &source, &places)?
         }
         (AnyObject::AppArmorProfile(profile), Some(question), None, None) => {
             file(profile, &question[0], &question[1], &source)?
@@ -86,6 +90,7 @@ fn syscall(
     name: &str,
     values: &[String],
     source: &input::Source,
+    sources: &[&input::Source],
 ) -> Result<bool> {
     let mut arguments = [0_u64; 6];
     for value in values {
@@ -97,7 +102,12 @@ fn syscall(
         arguments[index] = value;
     }
     let found = effective(profile, library).map_err(|problems| input::shown(source, &problems))?;
-    let Some(explanation) = spo_seccomp::explain_name(&found.effective.policy, arch, name, &arguments) else {
+    // The first profile of the chain is the one in question, the others may be in any file.
+    let own = [source];
+    let files = std::iter::once(&own[..]).chain(std::iter::repeat(sources));
+    let located = found.profiles.iter().zip(files).map(|(identity, files)| located(identity, files));
+    let policy = found.effective.policy.with_sources(located);
+    let Some(explanation) = spo_seccomp::explain_name(&policy, arch, name, &arguments) else {
         let near = spo_model::syscall_names::suggest(name)
             .map_or(String::new(), |n| format!("; did you mean {n:?}?"));
         return Err(format!("{arch} has no syscall {name:?}{near}").into());
@@ -108,6 +118,22 @@ fn syscall(
         println!("the rule is {} of {from}", origin.path());
     }
     Ok(explanation.verdict.permits())
+}
+
+/// The SeccompProfile of an identity (`namespace/name` or `name`), with the file it is in and the places of its rules.
+fn located(identity: &str, sources: &[&input::Source]) -> spo_seccomp::Source {
+    for source in sources {
+        for document in manifest::documents(&source.text, &Limits::default()).into_iter().flatten() {
+            let Ok(decoded) = convert::decode(&document.to_value()) else { continue };
+            let key = decoded.object.key().map(|key| key.to_string());
+            let AnyObject::SeccompProfile(profile) = decoded.object else { continue };
+            if key.as_deref() == Some(identity) || (key.is_none() && identity.is_empty()) {
+                let place = |path: &FieldPath| Some(document.span_of(path));
+                return spo_seccomp::Source::located(&source.name, &profile.spec, place);
+            }
+        }
+    }
+    spo_seccomp::Source::new(identity)
 }
 
 fn file(profile: &AppArmorProfile, path: &str, permissions: &str, source: &input::Source) -> Result<bool> {

@@ -101,6 +101,20 @@ fn check_speaks_the_formats_of_other_tools() {
     );
 }
 
+/// The word at the `file:line:column` of an explanation.
+fn named_place(explanation: &str) -> String {
+    let place = explanation.lines().next().and_then(|line| line.split(" at ").nth(1)).expect("a place");
+    let place = place.split(' ').next().unwrap_or_default();
+    let [file, line, column] = place.split(':').collect::<Vec<_>>()[..] else {
+        panic!("{place} is no place")
+    };
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let text = fs::read_to_string(workspace.join(file)).expect("the file is there");
+    let [line, column] = [line, column].map(|n| n.parse::<usize>().expect("a number"));
+    let rest: String = text.lines().nth(line - 1).expect("a line").chars().skip(column - 1).collect();
+    rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
 #[test]
 fn explain_names_the_rule() {
     let output = spoc(&["explain", SECCOMP, "openat"]);
@@ -109,11 +123,14 @@ fn explain_names_the_rule() {
         stdout(&output).contains("ALLOW")
             && stdout(&output).contains("spec.syscalls[0] of production/restricted-workload")
     );
+    assert_eq!(named_place(&stdout(&output)), "openat");
     let output = spoc(&["explain", SECCOMP, "execve"]);
     assert_eq!(code(&output), Some(1));
     assert!(stdout(&output).contains("ERRNO(1)"), "{}", stdout(&output));
     let output = spoc(&["explain", BASED, "execve", "--base", "deploy/base-profiles"]);
     assert!(stdout(&output).contains("of runc-v1.4.0"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("deploy/base-profiles/runc-v1.4.0.yaml:"), "{}", stdout(&output));
+    assert_eq!(named_place(&stdout(&output)), "execve");
     assert!(stderr(&spoc(&["explain", SECCOMP, "opnat"])).contains("did you mean \"openat\"?"));
 
     let output = spoc(&["explain", APPARMOR, "--path", "/bin/bash", "x"]);

@@ -2,6 +2,7 @@
 //!
 //! Source of the rules: the `AppArmorProfile` CRD of every release (abstract since 0.9, raw text before).
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub struct AppArmorProfileSpec {
     pub body: AppArmorBody,
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for AppArmorProfileSpec {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "AppArmorProfileSpec".into()
@@ -60,7 +62,8 @@ text_enum! {
 }
 
 /// The abstract body: what the workload may do, without AppArmor's language.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AppArmorAbstract {
     /// What may be executed and mapped.
@@ -78,39 +81,42 @@ pub struct AppArmorAbstract {
 }
 
 /// What may be executed and mapped.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Executable {
     /// Paths that may be executed under this same profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_executables: Option<Vec<String>>,
     /// Paths that may be mapped executable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_libraries: Option<Vec<String>>,
 }
 
 /// What may be read and written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Filesystem {
     /// Paths that may be read only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub read_only_paths: Option<Vec<String>>,
     /// Paths that may be written only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub write_only_paths: Option<Vec<String>>,
     /// Paths that may be read and written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub read_write_paths: Option<Vec<String>>,
 }
 
 /// Which kinds of network sockets may be used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
     /// Whether raw sockets may be used.
@@ -122,7 +128,8 @@ pub struct Network {
 }
 
 /// Which protocols may be used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Protocols {
     /// Whether TCP may be used.
@@ -134,12 +141,13 @@ pub struct Protocols {
 }
 
 /// Which capabilities may be used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
     /// The capabilities. One that is there in two spellings counts once.
     #[serde(default, deserialize_with = "distinct", skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_capabilities: Option<Vec<Capability>>,
 }
 
@@ -218,6 +226,7 @@ impl<'de> Deserialize<'de> for Capability {
     }
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for Capability {
     fn inline_schema() -> bool {
         true
@@ -232,7 +241,8 @@ impl JsonSchema for Capability {
 }
 
 /// `status` of an AppArmorProfile.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AppArmorProfileStatus {
     /// Where the profile stands on the nodes together.
@@ -240,28 +250,29 @@ pub struct AppArmorProfileStatus {
     pub status: Option<ProfileState>,
     /// Conditions; `Ready` is the one to wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])))]
     pub conditions: Option<Vec<Condition>>,
 }
 
 /// The fields as documents have them; at most one of the two bodies may be there.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 struct SpecFields {
     /// Whether the profile is loaded on nodes.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     state: State,
     /// Whether violations are denied or only logged.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     mode: AppArmorMode,
     /// A description of what the workload may do; excludes `policy`.
     #[serde(default, rename = "abstract", skip_serializing_if = "Option::is_none")]
     abstract_: Option<AppArmorAbstract>,
     /// The profile in AppArmor's own language; excludes `abstract`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500_000))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 500_000)))]
     policy: Option<String>,
 }
 

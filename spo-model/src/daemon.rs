@@ -1,5 +1,6 @@
 //! SecurityProfilesOperatorDaemon (SPOD): how the operator itself is set up.
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,35 +12,36 @@ use crate::{
 };
 
 /// `spec` of a SecurityProfilesOperatorDaemon, in the hub form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonSpec {
     /// How much is logged; 0 and 1 are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0), extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int32")))]
     pub verbosity: Option<u32>,
     /// Whether profiling endpoints are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_profiling: Option<bool>,
     /// Whether only pods labelled `spo.x-k8s.io/enable-recording=true` are tracked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_memory_optimization: Option<bool>,
     /// Whether metrics are served without TLS and authentication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_insecure_metrics_access: Option<bool>,
     /// Whether AppArmor profiles are managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_app_armor: Option<bool>,
     /// Where the host's `/proc` is mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_proc_volume_path: Option<HostProcPath>,
     /// Secrets for pulling the operator's images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub image_pull_secrets: Option<Vec<LocalObjectReference>>,
     /// Resources of the daemon's main container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +64,8 @@ pub struct DaemonSpec {
 }
 
 /// SELinux settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SelinuxSettings {
     /// Whether SELinux profiles are managed; absent means only where the platform is known to use SELinux.
@@ -73,11 +76,11 @@ pub struct SelinuxSettings {
     pub enable_raw_selinux_profiles: Option<bool>,
     /// The SELinux type the daemon runs as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = "spc_t"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "spc_t")))]
     pub type_tag: Option<String>,
     /// What profiles may inherit and allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = {}))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = {})))]
     pub options: Option<SelinuxOptions>,
     /// A ConfigMap of `.cil` files that replaces the templates shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,46 +88,48 @@ pub struct SelinuxSettings {
 }
 
 /// What SELinux profiles may inherit and allow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SelinuxOptions {
     /// Templates that profiles may inherit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = ["container"], "x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = ["container"], "x-kubernetes-list-type" = "set")))]
     pub allowed_system_profiles: Option<Vec<String>>,
     /// Types added to the built-in deny list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub denied_types: Option<Vec<String>>,
     /// Classes added to the built-in deny list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub denied_classes: Option<Vec<String>>,
     /// Permissions added to the built-in deny list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub denied_permissions: Option<Vec<String>>,
     /// Types taken off the built-in deny list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_types: Option<Vec<String>>,
     /// Classes taken off the built-in deny list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_classes: Option<Vec<String>>,
     /// Permissions taken off the built-in deny list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_permissions: Option<Vec<String>>,
 }
 
 /// Enricher and recorder settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EnricherSettings {
     /// Whether the log enricher runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_log_enricher: Option<bool>,
     /// Filters of the log enricher, a JSON list as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +139,7 @@ pub struct EnricherSettings {
     pub log_enricher_source: Option<LogSource>,
     /// Whether the JSON enricher runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_json_enricher: Option<bool>,
     /// Filters of the JSON enricher, a JSON list as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,7 +149,7 @@ pub struct EnricherSettings {
     pub json_enricher_options: Option<JsonEnricherOptions>,
     /// Whether the eBPF recorder runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub enable_bpf_recorder: Option<bool>,
 }
 
@@ -159,50 +164,53 @@ text_enum! {
 }
 
 /// Where the JSON enricher writes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct JsonEnricherOptions {
     /// Seconds between two records of one process; absent means 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1), extend("format" = "int32")))]
     pub audit_log_interval_seconds: Option<i32>,
     /// The file; absent means standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_log_path: Option<String>,
     /// The file's size at which it is rotated, in MB; absent means 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1), extend("format" = "int32")))]
     pub audit_log_max_size: Option<i32>,
     /// How many rotated files are kept; 0 keeps all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0), extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int32")))]
     pub audit_log_max_backups: Option<i32>,
     /// How many days rotated files are kept; 0 keeps them for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0), extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int32")))]
     pub audit_log_max_age: Option<i32>,
 }
 
 /// Webhook settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSettings {
     /// Whether somebody else manages the webhook objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub static_config: Option<bool>,
     /// Settings of single webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub options: Option<Vec<WebhookOptions>>,
 }
 
 /// Settings of one webhook.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookOptions {
     /// The webhook, for example `binding.spo.io`.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub name: String,
     /// What happens while the webhook cannot be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,57 +234,60 @@ text_enum! {
 }
 
 /// Where the daemon runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SchedulingSettings {
     /// Taints it tolerates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub tolerations: Option<Vec<Toleration>>,
     /// Where it may and should run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// Its priority class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = "system-node-critical"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "system-node-critical")))]
     pub priority_class_name: Option<String>,
 }
 
 /// What profiles may contain and where they may come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SecuritySettings {
     /// The syscalls a profile may allow; absent or empty means any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub allowed_syscalls: Option<Vec<String>>,
     /// The actions that `allowedSyscalls` restricts; absent or empty means `ALLOW`, `LOG`, `TRACE`, `NOTIFY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub allowed_seccomp_actions: Option<Vec<Action>>,
     /// Whether profiles are pulled from registries without checking their signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub disable_oci_artifact_signature_verification: Option<bool>,
     /// What the signer's identity has to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = ".*"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = ".*")))]
     pub allowed_identity_regexp: Option<String>,
     /// What the issuer of the signer's identity has to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = ".*"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = ".*")))]
     pub allowed_oidc_issuer_regexp: Option<String>,
 }
 
 /// `status` of a SecurityProfilesOperatorDaemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct DaemonStatus {
     /// Where the roll-out stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<DaemonState>,
     /// Conditions; `Ready` is the one to wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])))]
     pub conditions: Option<Vec<Condition>>,
 }
 

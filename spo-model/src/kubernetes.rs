@@ -4,22 +4,24 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::text_enum::{checked_string, text_enum};
 
 /// A selector over labels. An empty one selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
 pub struct LabelSelector {
     /// Labels that have to be there with these values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_labels: Option<BTreeMap<String, String>>,
     /// Requirements; all have to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub match_expressions: Option<Vec<LabelRequirement>>,
 }
 
@@ -32,17 +34,18 @@ impl LabelSelector {
 }
 
 /// One requirement of a [`LabelSelector`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LabelRequirement {
     /// The label.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub key: String,
     /// What is required of it.
     pub operator: SelectorOperator,
     /// The values `In` and `NotIn` compare with; empty for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub values: Option<Vec<String>>,
 }
 
@@ -74,16 +77,18 @@ text_enum! {
 }
 
 /// A reference to an object of the same namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct LocalObjectReference {
     /// Its name.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub name: String,
 }
 
 /// What taint a pod accepts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Toleration {
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`; absent means all.
@@ -97,7 +102,7 @@ pub struct Toleration {
     pub operator: Option<String>,
     /// How many seconds a `NoExecute` taint is tolerated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "int64"))]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "int64")))]
     pub toleration_seconds: Option<i64>,
     /// The taint's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,12 +110,13 @@ pub struct Toleration {
 }
 
 /// What a container asks for and is limited to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceRequirements {
     /// Claims of dynamic resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub claims: Option<Vec<ResourceClaim>>,
     /// The most the container may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +127,8 @@ pub struct ResourceRequirements {
 }
 
 /// A claim of a dynamic resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct ResourceClaim {
     /// The claim's name in the pod.
     pub name: String,
@@ -140,6 +147,7 @@ pub enum Quantity {
     Text(QuantityText),
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for Quantity {
     fn inline_schema() -> bool {
         true
@@ -162,6 +170,7 @@ checked_string! {
 }
 
 /// The pattern of `k8s.io/apimachinery/pkg/api/resource.Quantity`.
+#[cfg(feature = "schema")]
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 fn check_quantity(text: &str) -> Result<(), &'static str> {
@@ -189,7 +198,8 @@ fn check_quantity(text: &str) -> Result<(), &'static str> {
 }
 
 /// Where pods may and should run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Affinity {
     /// By the node's labels.
@@ -204,12 +214,13 @@ pub struct Affinity {
 }
 
 /// Affinity to nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeAffinity {
     /// Preferences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub preferred_during_scheduling_ignored_during_execution: Option<Vec<PreferredNodes>>,
     /// Requirements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,42 +228,46 @@ pub struct NodeAffinity {
 }
 
 /// A preference for nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct PreferredNodes {
     /// The nodes.
     pub preference: NodeSelectorTerm,
     /// How strong the preference is, 1 to 100.
-    #[schemars(extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "int32")))]
     pub weight: i32,
 }
 
 /// A disjunction of terms.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
 pub struct NodeSelector {
     /// The terms; one has to hold.
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub node_selector_terms: Vec<NodeSelectorTerm>,
 }
 
 /// A conjunction of requirements on a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
 pub struct NodeSelectorTerm {
     /// On its labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub match_expressions: Option<Vec<NodeRequirement>>,
     /// On its fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub match_fields: Option<Vec<NodeRequirement>>,
 }
 
 /// One requirement on a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct NodeRequirement {
     /// The label or field.
     pub key: String,
@@ -260,37 +275,40 @@ pub struct NodeRequirement {
     pub operator: String,
     /// What the operator compares with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub values: Option<Vec<String>>,
 }
 
 /// Affinity to pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PodAffinity {
     /// Preferences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub preferred_during_scheduling_ignored_during_execution: Option<Vec<PreferredPods>>,
     /// Requirements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub required_during_scheduling_ignored_during_execution: Option<Vec<PodAffinityTerm>>,
 }
 
 /// A preference for pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PreferredPods {
     /// The pods.
     pub pod_affinity_term: PodAffinityTerm,
     /// How strong the preference is, 1 to 100.
-    #[schemars(extend("format" = "int32"))]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "int32")))]
     pub weight: i32,
 }
 
 /// Some pods, and what "near" means.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PodAffinityTerm {
     /// The pods by label.
@@ -298,18 +316,18 @@ pub struct PodAffinityTerm {
     pub label_selector: Option<LabelSelector>,
     /// Labels whose values have to be those of the incoming pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub match_label_keys: Option<Vec<String>>,
     /// Labels whose values have to differ from those of the incoming pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub mismatch_label_keys: Option<Vec<String>>,
     /// Their namespaces by label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// Their namespaces by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub namespaces: Option<Vec<String>>,
     /// The node label whose equality means near.
     pub topology_key: String,

@@ -45,6 +45,7 @@
 //! * [`names`] is the one place for paths, labels and names in the kernel; [`base`] finds who inherits from whom.
 //! * Without the default feature `documents`, only the types, their rules, the names and the chains are left, for
 //!   crates that compile profiles and do not read them.
+//! * The feature `schema`, part of `documents`, gives every type `schemars::JsonSchema`.
 //! * With the feature `kube`, the module `crd` has the CustomResourceDefinitions.
 //!
 //! # Limits

@@ -1,12 +1,14 @@
 //! ProfileRecording: turn what some pods do into a profile.
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{kubernetes::LabelSelector, text_enum::text_enum};
 
 /// `spec` of a ProfileRecording, in the hub form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileRecordingSpec {
     /// What kind of profile is made.
@@ -15,17 +17,17 @@ pub struct ProfileRecordingSpec {
     pub recorder: Recorder,
     /// Whether the profiles of several containers are merged when the recording is deleted.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub merge_strategy: MergeStrategy,
     /// The pods that are recorded; an empty selector means all of the namespace.
     pub pod_selector: LabelSelector,
     /// The containers that are recorded; absent means all containers and init containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub containers: Option<Vec<String>>,
     /// Whether the profile that is made starts out disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub disable_profile_after_recording: Option<bool>,
 }
 
@@ -65,11 +67,12 @@ text_enum! {
 }
 
 /// `status` of a ProfileRecording and of a ProfileBinding.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveWorkloads {
     /// Pods that the object applies to now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub active_workloads: Option<Vec<String>>,
 }

@@ -3,6 +3,7 @@
 //! Source of the rules: the `SeccompProfile` CRD and the seccomp section of the OCI runtime specification
 //! (`config-linux.md#seccomp`), whose vocabulary the CRD uses.
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,13 @@ use crate::{
 };
 
 /// `spec` of a SeccompProfile, in the hub form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SeccompProfileSpec {
     /// Whether the profile is put on nodes.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub state: State,
     /// Another SeccompProfile by name, or `oci://` and an artifact reference, whose syscalls this profile
     /// inherits.
@@ -31,7 +33,7 @@ pub struct SeccompProfileSpec {
     pub default_errno_ret: Option<Errno>,
     /// The architectures the filter covers; absent means the native one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub architectures: Option<Vec<Arch>>,
     /// The socket of the agent that answers `SCMP_ACT_NOTIFY` notifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,11 +43,11 @@ pub struct SeccompProfileSpec {
     pub listener_metadata: Option<String>,
     /// The rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub syscalls: Option<Vec<SyscallRule>>,
     /// Flags of `seccomp(2)` for the filter; absent lets the runtime choose, an empty list means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub flags: Option<Vec<Flag>>,
 }
 
@@ -72,11 +74,12 @@ impl SeccompProfileSpec {
 }
 
 /// One rule: what happens to some syscalls when all argument filters match.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SyscallRule {
     /// The syscalls.
-    #[schemars(length(min = 1), extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("x-kubernetes-list-type" = "set")))]
     pub names: Vec<SyscallName>,
     /// What happens to them.
     pub action: Action,
@@ -86,7 +89,7 @@ pub struct SyscallRule {
     pub errno_ret: Option<Errno>,
     /// Conditions on the arguments; all have to hold. Absent means always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 6), extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 6), extend("x-kubernetes-list-type" = "atomic")))]
     pub args: Option<Vec<ArgFilter>>,
 }
 
@@ -103,7 +106,8 @@ impl SyscallRule {
 }
 
 /// A comparison of one syscall argument with a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ArgFilter {
     /// Which argument, from 0 to 5.
@@ -301,6 +305,7 @@ impl From<Errno> for u16 {
     }
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for Errno {
     fn inline_schema() -> bool {
         true
@@ -350,6 +355,7 @@ impl From<ArgIndex> for u8 {
     }
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for ArgIndex {
     fn inline_schema() -> bool {
         true
@@ -435,6 +441,7 @@ impl<'de> Deserialize<'de> for ArgValue {
     }
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for ArgValue {
     fn inline_schema() -> bool {
         true
@@ -462,7 +469,8 @@ pub struct OutOfRange {
 }
 
 /// `status` of a SeccompProfile.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SeccompProfileStatus {
     /// Where the profile stands on the nodes together.
@@ -470,14 +478,14 @@ pub struct SeccompProfileStatus {
     pub status: Option<ProfileState>,
     /// Conditions; `Ready` is the one to wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])))]
     pub conditions: Option<Vec<Condition>>,
     /// The file on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Pods that use the profile, as `namespace/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub active_workloads: Option<Vec<String>>,
     /// The value for a pod's `localhostProfile`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

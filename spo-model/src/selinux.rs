@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,20 +16,21 @@ use crate::{
 };
 
 /// `spec` of a SelinuxProfile, in the hub form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SelinuxProfileSpec {
     /// Whether the profile is installed on nodes.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub state: State,
     /// Whether violations are denied or only logged.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub mode: SelinuxMode,
     /// What the profile builds on; absent means the system template `container`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(default = "default_inherit", extend("x-kubernetes-list-type" = "atomic"))]
+    #[cfg_attr(feature = "schema", schemars(default = "default_inherit", extend("x-kubernetes-list-type" = "atomic")))]
     pub inherit: Option<Vec<Inherit>>,
     /// What the profile's type may do: target type → object class → permissions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,15 +45,16 @@ impl SelinuxProfileSpec {
 }
 
 /// One thing a SelinuxProfile builds on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Inherit {
     /// What kind of thing it is.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub kind: InheritKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub name: SelinuxName,
 }
 
@@ -118,21 +121,23 @@ checked_string! {
 }
 
 /// `spec` of a RawSelinuxProfile, in the hub form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RawSelinuxProfileSpec {
     /// Whether the profile is installed on nodes.
     #[serde(default)]
-    #[schemars(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub state: State,
     /// CIL statements that go into the profile's block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500_000))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 500_000)))]
     pub policy: Option<String>,
 }
 
 /// `status` of a SelinuxProfile and of a RawSelinuxProfile.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SelinuxProfileStatus {
     /// Where the profile stands on the nodes together.
@@ -140,14 +145,14 @@ pub struct SelinuxProfileStatus {
     pub status: Option<ProfileState>,
     /// Conditions; `Ready` is the one to wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])))]
     pub conditions: Option<Vec<Condition>>,
     /// The value for a pod's `seLinuxOptions.type`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
     /// Pods that use the profile, as `namespace/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub active_workloads: Option<Vec<String>>,
 }
 

@@ -1,5 +1,6 @@
 //! States and conditions that all profile kinds share.
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -97,15 +98,19 @@ impl Condition {
 }
 
 /// A condition of an object, as `k8s.io/apimachinery` `metav1.Condition` defines it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// What it says, for example `Ready`.
     #[serde(rename = "type")]
-    #[schemars(
-        length(max = 316),
-        regex(
-            pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            length(max = 316),
+            regex(
+                pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+            )
         )
     )]
     pub type_: String,
@@ -113,17 +118,20 @@ pub struct Condition {
     pub status: ConditionStatus,
     /// The generation of the object it was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0), extend("format" = "int64"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int64")))]
     pub observed_generation: Option<i64>,
     /// When `status` last changed, RFC 3339.
-    #[schemars(extend("format" = "date-time"))]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub last_transition_time: String,
     /// Why, in one CamelCase word.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"))]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"))
+    )]
     pub reason: String,
     /// Why, for people. The releases before 1.0 allowed it to be absent.
     #[serde(default)]
-    #[schemars(length(max = 32768))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32768)))]
     pub message: String,
 }
 

@@ -52,6 +52,7 @@ macro_rules! text_enum {
             }
         }
 
+        #[cfg(feature = "schema")]
         impl ::schemars::JsonSchema for $name {
             fn inline_schema() -> bool {
                 true
@@ -140,6 +141,7 @@ macro_rules! checked_string {
             }
         }
 
+        #[cfg(feature = "schema")]
         impl ::schemars::JsonSchema for $name {
             fn inline_schema() -> bool {
                 true

@@ -2,10 +2,10 @@
 
 use spo_model::seccomp::Arch;
 use spo_seccomp::{
-    ArchExt, CompileOptions, Data, Options, Policy, Weights, compile,
+    CompileOptions, Options, Policy, Weights, compile,
+    figures::Figures,
     import::{self, DOCKER_CAPABILITIES, Host},
-    simulate,
-    syscalls::{KernelVersion, Syscall},
+    syscalls::KernelVersion,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,61 +22,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (name, weights) in [("uniform", Weights::Uniform), ("typical", Weights::Typical)] {
             let options = CompileOptions::default().weights(weights);
             let program = compile(&policy, arches, &options)?;
-            let (mut sum, mut worst, mut cached, mut calls) = (0, 0, 0, 0);
-            for (_, number) in Syscall::of(Arch::X86_64) {
-                let data = Data::new(Arch::X86_64, number, [0; 6]);
-                let outcome = simulate(program.insns(), &data, Arch::X86_64.endian())?;
-                calls += 1;
-                sum += outcome.instructions;
-                worst = worst.max(outcome.instructions);
-                cached += u32::from(outcome.cached);
-            }
-            let (mut mix, mut total) = (0.0, 0.0);
-            for (call, count) in MIX {
-                let Some(number) = Syscall::by_name(call).and_then(|c| c.number(Arch::X86_64)) else {
-                    continue;
-                };
-                let outcome = simulate(
-                    program.insns(),
-                    &Data::new(Arch::X86_64, number, [0; 6]),
-                    Arch::X86_64.endian(),
-                )?;
-                mix += f64::from(outcome.instructions) * f64::from(count);
-                total += f64::from(count);
-            }
+            let Figures { length, mean, worst, mix, cached, .. } =
+                Figures::of(program.insns(), Arch::X86_64)?;
             let names: Vec<&str> =
                 arches.iter().map(|a| a.as_str().trim_start_matches("SCMP_ARCH_")).collect();
             println!(
-                "{:28} {name:>8} {:>6} {:>9.2} {worst:>6} {:>8.2} {cached:>10}",
-                names.join("+"),
-                program.insns().len(),
-                f64::from(sum) / f64::from(calls),
-                mix / total,
+                "{:28} {name:>8} {length:>6} {mean:>9.2} {worst:>6} {mix:>8.2} {cached:>10}",
+                names.join("+")
             );
         }
     }
     Ok(())
 }
-
-/// The mix of a database benchmark under gVisor, as its blog published it in February 2024.
-const MIX: [(&str, u32); 19] = [
-    ("futex", 870_063),
-    ("nanosleep", 275_649),
-    ("sendmmsg", 160_201),
-    ("fstat", 115_769),
-    ("ppoll", 69_749),
-    ("fsync", 23_131),
-    ("pwrite64", 14_096),
-    ("epoll_pwait", 12_266),
-    ("close", 1_991),
-    ("tgkill", 1_414),
-    ("rt_sigreturn", 1_414),
-    ("getpid", 1_413),
-    ("write", 1_080),
-    ("read", 1_056),
-    ("openat", 836),
-    ("madvise", 814),
-    ("pread64", 420),
-    ("sched_yield", 375),
-    ("fallocate", 267),
-];

@@ -54,6 +54,42 @@ pub fn to_string(profile: &SeccompProfileSpec, native: Arch) -> String {
     text
 }
 
+/// [`to_json`] in the types of the crate `oci-spec`, which Rust runtimes (youki, containerd's shims) are built on.
+///
+/// Serialised as JSON it is [`to_string`], byte for byte.
+///
+/// # Errors
+/// A word of the specification that the crate does not know; 0.10 knows all.
+#[cfg(feature = "oci-spec")]
+pub fn to_oci(
+    profile: &SeccompProfileSpec,
+    native: Arch,
+) -> Result<oci_spec::runtime::LinuxSeccomp, OciError> {
+    Ok(serde_json::from_value(to_json(profile, native))?)
+}
+
+/// The profile that a runtime was given in the types of the crate `oci-spec`.
+///
+/// # Errors
+/// As [`import::runtime_spec`](crate::import::runtime_spec).
+#[cfg(feature = "oci-spec")]
+pub fn from_oci(seccomp: &oci_spec::runtime::LinuxSeccomp) -> Result<SeccompProfileSpec, OciError> {
+    Ok(crate::import::runtime_spec(&serde_json::to_string(seccomp)?)?)
+}
+
+/// What one of the two sides cannot say.
+#[cfg(feature = "oci-spec")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OciError {
+    /// A value that oci-spec's types do not have, or that has no JSON.
+    #[error("not in the types of oci-spec: {0}")]
+    Types(#[from] serde_json::Error),
+    /// A value that profiles do not have.
+    #[error(transparent)]
+    Profile(#[from] crate::import::ImportError),
+}
+
 fn rule(rule: &SyscallRule) -> Value {
     let mut out = Map::new();
     out.insert("names".into(), rule.names.iter().map(|name| json!(name.as_str())).collect());

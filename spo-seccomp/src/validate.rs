@@ -374,7 +374,7 @@ enum Expected {
 /// Written down separately from the segments the compiler works on, as the numbers at which the policy's answer
 /// can change and its answer there.
 fn expectation(policy: &Policy, token: &[Arch], enosys: bool) -> Vec<(u32, Expected)> {
-    let mut cuts = vec![0];
+    let mut cuts = vec![0, 1];
     let x86 = token.iter().any(|arch| matches!(arch, Arch::X86_64 | Arch::X32));
     if x86 {
         cuts.extend([X32_BIT, 0x8000_0000, u32::MAX]);
@@ -399,6 +399,11 @@ fn expected_at(policy: &Policy, token: &[Arch], enosys: bool, x86: bool, number:
     if x86 && number == u32::MAX {
         let known = covered(Arch::X86_64).or_else(|| covered(Arch::X32));
         return known.map_or(Expected::Verdict(policy.bad_arch()), |arch| Expected::Decision(arch.minus_one));
+    }
+    if let (0, Some(arch @ (Arch::S390 | Arch::S390x))) = (number, own)
+        && covered(arch).is_some_and(|own| segments::zero_is_above(policy, arch, own, enosys))
+    {
+        return Expected::Verdict(segments::ABOVE_CEILING);
     }
     match own.and_then(covered) {
         None => Expected::Verdict(policy.bad_arch()),

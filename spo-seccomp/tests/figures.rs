@@ -3,12 +3,12 @@
 
 use spo_model::seccomp::{Arch, SeccompProfileSpec};
 use spo_seccomp::{
-    CompileOptions, Data, Endian, Options, Policy, Weights,
+    CompileOptions, Options, Policy, Weights,
     bpf::Insn,
     compile,
+    figures::Figures,
     import::{self, DOCKER_CAPABILITIES, Host},
-    simulate,
-    syscalls::{KernelVersion, Syscall},
+    syscalls::KernelVersion,
 };
 
 fn docker() -> Option<SeccompProfileSpec> {
@@ -30,34 +30,8 @@ fn docker() -> Option<SeccompProfileSpec> {
     Some(import::docker(&json, &host).expect("docker's default is read"))
 }
 
-struct Figures {
-    length: usize,
-    mean: f64,
-    worst: u32,
-    mix: f64,
-    cached: usize,
-}
-
 fn figures(program: &[Insn]) -> Figures {
-    let run = |number| {
-        let data = Data::new(Arch::X86_64, number, [0; 6]);
-        simulate(program, &data, Endian::Little).expect("a loadable program")
-    };
-    let outcomes: Vec<_> = Syscall::of(Arch::X86_64).map(|(_, number)| run(number)).collect();
-    let total: u32 = outcomes.iter().map(|o| o.instructions).sum();
-    let (mut weighted, mut weight) = (0.0, 0.0);
-    for (name, count) in MIX {
-        let number = Syscall::by_name(name).and_then(|call| call.number(Arch::X86_64)).expect("a call");
-        weighted += f64::from(count) * f64::from(run(number).instructions);
-        weight += f64::from(count);
-    }
-    Figures {
-        length: program.len(),
-        mean: f64::from(total) / outcomes.len() as f64,
-        worst: outcomes.iter().map(|o| o.instructions).max().unwrap_or_default(),
-        mix: weighted / weight,
-        cached: outcomes.iter().filter(|o| o.cached).count(),
-    }
+    Figures::of(program, Arch::X86_64).expect("a loadable program")
 }
 
 #[test]
@@ -93,26 +67,3 @@ fn dockers_default_is_as_small_and_fast_as_promised() {
         }
     }
 }
-
-/// The mix of a database benchmark under gVisor, as its blog published it in February 2024.
-const MIX: [(&str, u32); 19] = [
-    ("futex", 870_063),
-    ("nanosleep", 275_649),
-    ("sendmmsg", 160_201),
-    ("fstat", 115_769),
-    ("ppoll", 69_749),
-    ("fsync", 23_131),
-    ("pwrite64", 14_096),
-    ("epoll_pwait", 12_266),
-    ("close", 1_991),
-    ("tgkill", 1_414),
-    ("rt_sigreturn", 1_414),
-    ("getpid", 1_413),
-    ("write", 1_080),
-    ("read", 1_056),
-    ("openat", 836),
-    ("madvise", 814),
-    ("pread64", 420),
-    ("sched_yield", 375),
-    ("fallocate", 267),
-];

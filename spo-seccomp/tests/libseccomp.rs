@@ -19,7 +19,10 @@ fn the_oracle_is_absent() {
 
 #[cfg(feature = "libseccomp")]
 mod oracle {
-    use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+    use std::{
+        cell::Cell,
+        collections::{BTreeMap, BTreeSet},
+    };
 
     use spo_model::seccomp::{
         Action, Arch, ArgFilter, ArgIndex, ArgValue, Errno, Op, SeccompProfileSpec, SyscallName, SyscallRule,
@@ -30,7 +33,7 @@ mod oracle {
         bpf::Insn,
         compile,
         import::{self, DOCKER_CAPABILITIES, Host},
-        simulate,
+        lint, simulate,
         syscalls::{KernelVersion, Syscall},
     };
 
@@ -59,12 +62,15 @@ mod oracle {
 
     #[test]
     fn random_profiles_mean_the_same() {
-        let mut random = Random(0x5eed_cafe_f00d_1234);
+        let mut random = Random(
+            std::env::var("SPO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed_cafe_f00d_1234),
+        );
         let (mut probes, mut profiles, mut refused) = (0u64, 0, 0);
         let calls = shared_names();
+        let explained = Cell::new(0);
         while probes < 1_200_000 {
             let case = Case::random(&mut random, &calls);
-            match case.check(&mut random) {
+            match case.check(&mut random, &explained) {
                 Ok(Some(n)) => (probes, profiles) = (probes + n, profiles + 1),
                 Ok(None) => refused += 1,
                 Err(_) => {
@@ -73,7 +79,10 @@ mod oracle {
                 }
             }
         }
-        println!("{probes} probes of {profiles} profiles agree, {refused} refused by both");
+        let explained = explained.get();
+        println!("{probes} probes of {profiles} profiles agree, {refused} profiles refused by both");
+        println!("{explained} probes differ, all of calls that the lint libseccomp-differs names");
+        assert!(explained * 100 < probes, "the exception is no rule");
     }
 
     #[test]
@@ -112,7 +121,7 @@ mod oracle {
             for layout in [Layout::Linear, Layout::Tree] {
                 let profile = SeccompProfileSpec { architectures: Some(arches.to_vec()), ..profile.clone() };
                 let case = Case { profile, arches: arches.to_vec(), layout };
-                let probes = case.check(&mut random).unwrap().expect("compiles");
+                let probes = case.check(&mut random, &Cell::new(0)).unwrap().expect("compiles");
                 assert!(probes > 1000);
             }
         }
@@ -168,10 +177,12 @@ mod oracle {
             let arches = random.pick(&sets);
             let mut profile = SeccompProfileSpec::new(random.action());
             profile.architectures = Some(arches.to_vec());
-            let subset: Vec<&str> = (0..1 + random.below(24)).map(|_| *random.pick(calls)).collect();
+            // Few calls make for many overlaps, many for large programs.
+            let most = *random.pick(&[2, 24]);
+            let subset: Vec<&str> = (0..1 + random.below(most)).map(|_| *random.pick(calls)).collect();
             let profile_default = profile.default_action;
-            let mut conjunctions: BTreeMap<SyscallName, bool> = BTreeMap::new();
-            let actions = [random.action(), random.action(), random.action()];
+            // The arguments that conditional rules of a syscall look at, and those that conjunctions do.
+            let mut looked_at: BTreeMap<SyscallName, [BTreeSet<u8>; 2]> = BTreeMap::new();
             let rules = (0..random.below(30)).map(|_| {
                 let names: BTreeSet<SyscallName> =
                     (0..1 + random.below(5)).filter_map(|_| random.pick(&subset).parse().ok()).collect();
@@ -181,26 +192,30 @@ mod oracle {
                 let args: Vec<ArgFilter> =
                     indices.into_iter().filter_map(|index| random.filter(index)).collect();
                 rule.args = (!args.is_empty()).then_some(args);
-                if let Some(args) = &mut rule.args {
-                    // One action per syscall with conditions: how overlaps of different actions are decided is an
-                    // accident of libseccomp's tree, see `overlaps_follow_the_argument_order`.
+                if rule.args.is_some() {
                     rule.names.truncate(1);
-                    // And either one conjunction or several single conditions: where a conjunction shares its
-                    // first argument with another rule, 2.5.4 compares that argument's constant with the second
-                    // argument's word (`a4 > 2` next to `a4 != 1 && a5 >= 7` tests a5 when a5 < 7).
-                    // Nor several 64-bit orderings: merging their high words widens the filter
-                    // (GHSA-4q85-33p6-j5g6: `a0 < 3` next to `a0 >= 3 << 32` also allows 6).
-                    let equality = |arg: &ArgFilter| matches!(arg.op, Op::Equal | Op::MaskedEqual);
-                    let alone = args.len() > 1 || !equality(&args[0]);
-                    match conjunctions.entry(rule.names[0].clone()) {
-                        Entry::Occupied(entry) if *entry.get() || alone => rule.action = profile_default,
-                        Entry::Occupied(_) => {}
-                        Entry::Vacant(entry) => {
-                            entry.insert(alone);
-                        }
-                    }
-                    if rule.action != profile_default {
-                        rule.action = actions[rule.names[0].as_str().len() % actions.len()];
+                    // A conjunction that shares an argument with another rule can keep the library (2.5.4) busy for
+                    // ever, so there is nothing to compare with; the lint says what else it does.
+                    let indices: BTreeSet<u8> = rule.conditions().iter().map(|arg| arg.index.get()).collect();
+                    let conjunction = indices.len() > 1;
+                    let multiplexer = matches!(rule.names[0].as_str(), "socketcall" | "ipc");
+                    // 2.5.4 can let the jump behind socketcall's or ipc's call number end in the comparison for the
+                    // call itself, where that accepts in two places (`semop a2 > 38` on mips and mips64, `semop a5 < 38`
+                    // on ppc64le); 2.6.1 does not and agrees with us.
+                    let two_exits = |arg: &ArgFilter| !matches!(arg.op, Op::Equal | Op::MaskedEqual);
+                    let call = Syscall::by_name(rule.names[0].as_str());
+                    let misled = libseccomp::version() < Some((2, 6, 0))
+                        && rule.conditions().iter().any(two_exits)
+                        && arches
+                            .iter()
+                            .any(|arch| call.is_some_and(|call| call.multiplexed(*arch).is_some()));
+                    let [all, conjunctions] = looked_at.entry(rule.names[0].clone()).or_default();
+                    let against = if conjunction { &*all } else { &*conjunctions };
+                    if !indices.is_disjoint(against) || conjunction && multiplexer || misled {
+                        rule.action = profile_default;
+                    } else {
+                        all.extend(&indices);
+                        conjunctions.extend(indices.iter().filter(|_| conjunction));
                     }
                     rule.errno_ret = None;
                 }
@@ -212,13 +227,19 @@ mod oracle {
         }
 
         /// Compares all numbers with many arguments; `None` when both refuse the profile.
-        fn check(&self, random: &mut Random) -> Result<Option<u64>, String> {
+        fn check(&self, random: &mut Random, explained: &Cell<u64>) -> Result<Option<u64>, String> {
             let options = Options::new(self.arches[0]).always_native(false).strict64(true);
             let policy = Policy::from_profile(&self.profile, &options);
             let theirs = libseccomp::compile(&self.profile, &self.arches, self.layout);
             let (policy, theirs) = match (policy, theirs) {
                 (Ok(policy), Ok(theirs)) => (policy, theirs),
                 (Err(PolicyError::Contradiction { .. }), Err(_)) => return Ok(None),
+                // 2.6 takes an ordering a second time with another action, 2.5 refuses it like other conditions.
+                (Err(PolicyError::Contradiction { .. }), Ok(_))
+                    if libseccomp::version() >= Some((2, 6, 0)) =>
+                {
+                    return Ok(None);
+                }
                 (ours, theirs) => {
                     return Err(format!(
                         "only one refuses: ours {:?}, theirs {:?}",
@@ -229,6 +250,7 @@ mod oracle {
             };
             let program = compile(&policy, &self.arches, &CompileOptions::default()).expect("compiles");
             let endian = self.arches[0].endian();
+            let doubtful = doubtful(&self.profile, self.arches[0]);
             let mut probes = 0;
             for data in self.probes(random) {
                 if compares_token_with_numbers(&theirs, data.arch) {
@@ -236,6 +258,12 @@ mod oracle {
                 }
                 let ours = verdict(program.insns(), &data, endian);
                 let expected = verdict(&theirs, &data, endian);
+                let call = Arch::ALL.iter().filter(|arch| arch.audit_token() == data.arch);
+                let mut call = call.filter_map(|arch| Syscall::by_number(*arch, data.nr));
+                if ours != expected && call.any(|call| doubtful.contains(call.name())) {
+                    explained.set(explained.get() + 1);
+                    continue;
+                }
                 if ours != expected {
                     return Err(format!(
                         "ours {ours:#x}, theirs {expected:#x} for {data:x?}, {:?}",
@@ -249,8 +277,9 @@ mod oracle {
 
         /// The smallest profile that still differs, by leaving out rules, names and conditions.
         fn shrink(self) -> (Self, String) {
-            let fails =
-                |case: &Self| (0..8).find_map(|seed| case.check(&mut Random(0x1234_5678 + seed)).err());
+            let fails = |case: &Self| {
+                (0..8).find_map(|seed| case.check(&mut Random(0x1234_5678 + seed), &Cell::new(0)).err())
+            };
             let (mut case, mut why) = (self, String::new());
             loop {
                 let mut smaller = Vec::new();
@@ -317,6 +346,13 @@ mod oracle {
         }
     }
 
+    /// The calls of which the lint says that the library may decide something else.
+    fn doubtful(profile: &SeccompProfileSpec, native: Arch) -> BTreeSet<String> {
+        let found = lint(profile, native).into_iter().filter(|finding| finding.code == "libseccomp-differs");
+        let name = |message: String| Some(message.split(" for ").nth(1)?.split(',').next()?.to_owned());
+        found.filter_map(|finding| name(finding.message)).collect()
+    }
+
     fn verdict(program: &[Insn], data: &Data, endian: Endian) -> u32 {
         simulate(program, data, endian).expect("a loadable program").verdict.raw()
     }
@@ -328,12 +364,16 @@ mod oracle {
     /// Such a filter never matches there; the library is wrong, so these probes do not count.
     fn compares_token_with_numbers(program: &[Insn], token: u32) -> bool {
         let is_token = |k: u32| Arch::ALL.iter().any(|arch| *arch != Arch::Native && arch.audit_token() == k);
-        let mut pc = 1;
+        // Behind the token of the architecture itself (a number can look like another token: 0x14 is ppc's).
+        let (mut pc, mut found) = (1, false);
         while let Some(insn) = program.get(pc) {
             pc += 1;
             match insn.code {
-                0x15 if !is_token(insn.k) => return true,
-                0x15 => pc += usize::from(if insn.k == token { insn.jt } else { insn.jf }),
+                0x15 if found || !is_token(insn.k) => return true,
+                0x15 => {
+                    found = insn.k == token;
+                    pc += usize::from(if found { insn.jt } else { insn.jf });
+                }
                 0x05 => pc += insn.k as usize,
                 0x25 | 0x35 | 0x45 => return true,
                 _ => return false,
@@ -358,8 +398,10 @@ mod oracle {
             Arch::Mips,
             Arch::Mips64,
         ];
+        // seccomp-syscalls.h gives these two one pseudo number, so a rule for one is a rule for the other.
+        let twins = ["switch_endian", "sys_debug_setcontext"];
         Syscall::all()
-            .filter(|call| libseccomp::knows(call.name()))
+            .filter(|call| libseccomp::knows(call.name()) && !twins.contains(&call.name()))
             .filter(|call| {
                 arches.iter().all(|arch| libseccomp::resolve(call.name(), *arch) == call.number(*arch))
             })

@@ -5,8 +5,8 @@ use spo_model::seccomp::{
     Action, Arch, ArgFilter, ArgIndex, ArgValue, Errno, Op, SeccompProfileSpec, SyscallName, SyscallRule,
 };
 use spo_seccomp::{
-    ArchExt, CompileOptions, Data, NotExpressible, Options, Policy, Relation, Semantics, Verdict, compile,
-    diff, diff_programs, explain, inherit, runtime_spec, simulate, subtract, syscalls::Syscall,
+    ArchExt, CompileOptions, Data, NotExpressible, Options, Policy, Relation, Semantics, Source, Verdict,
+    compile, diff, diff_programs, explain, inherit, simulate, subtract, syscalls::Syscall,
 };
 
 const ARCH: Arch = Arch::X86_64;
@@ -356,21 +356,35 @@ mod unions {
     }
 }
 
+/// The explanation names the file, line and column of the call's name in the rule that decides, also across bases.
 #[test]
-fn the_runtime_reads_the_written_json_through_its_own_types() {
-    let mut profile =
-        with(vec![(Action::Allow, "read", vec![equal(0, 1)]), (Action::Errno, "clone", vec![])]);
-    profile.architectures = Some(vec![Arch::Native, Arch::X86, Arch::X32]);
-    profile.default_errno_ret = Errno::new(38);
-    profile.flags = Some(vec![spo_model::seccomp::Flag::Log]);
-    let json = runtime_spec::to_string(&profile, ARCH);
-    let theirs: oci_spec::runtime::LinuxSeccomp = serde_json::from_str(&json).unwrap();
-    assert_eq!(theirs.default_errno_ret(), Some(38));
-    assert_eq!(theirs.architectures().as_ref().map(Vec::len), Some(3));
-    assert_eq!(theirs.syscalls().as_ref().map(Vec::len), Some(2));
-    assert_eq!(json, runtime_spec::to_string(&profile, ARCH));
-    let back = spo_seccomp::import::runtime_spec(&serde_json::to_string(&theirs).unwrap()).unwrap();
-    assert_eq!(diff(&read(&profile), &read(&back)).relation, Relation::Equal);
+fn an_explanation_points_into_the_text() {
+    use spo_model::manifest::{Limits, documents};
+    let child =
+        "spec:\n  defaultAction: SCMP_ACT_ERRNO\n  syscalls:\n  - names: [write]\n    action: SCMP_ACT_LOG\n";
+    let base = "spec:\n  defaultAction: SCMP_ACT_ERRNO\n  syscalls:\n  - action: SCMP_ACT_ALLOW\n    names:\n    - read\n    - openat\n";
+    let read_in = |label: &str, text: &str| {
+        let document = documents(text, &Limits::default()).unwrap().remove(0);
+        let profile: SeccompProfileSpec =
+            serde_json::from_value(document.to_value()["spec"].clone()).unwrap();
+        let source = Source::located(label, &profile, |path| Some(document.span_of(path)));
+        (profile, source)
+    };
+    let (child, base) = (read_in("child.yaml", child), read_in("base.yaml", base));
+    let effective = inherit(&[&child.0, &base.0], &Options::new(ARCH)).unwrap();
+    let policy = effective.policy.with_sources([child.1.clone(), base.1]);
+    let place = |policy: &Policy, name: &str| {
+        let found = spo_seccomp::explain_name(policy, ARCH, name, &[0; 6]).unwrap();
+        (found.profile.clone(), found.span.map(|span| (span.line, span.column)), found.to_string())
+    };
+    assert_eq!(place(&policy, "write").1, Some((4, 13)));
+    assert_eq!(place(&policy, "write").0, "child.yaml");
+    let openat = place(&policy, "openat");
+    assert_eq!((openat.0.as_str(), openat.1), ("base.yaml", Some((7, 7))));
+    assert_eq!(openat.2, "ALLOW: rule spec.syscalls[0] at base.yaml:7:7");
+    assert_eq!(place(&policy, "bpf").1, None, "the default of two profiles is in neither");
+    let alone = Policy::from_profile(&child.0, &Options::new(ARCH)).unwrap().with_sources([child.1]);
+    assert_eq!(place(&alone, "bpf").2, "ERRNO(1): no rule matches, the default action at child.yaml:2:18");
 }
 
 #[test]

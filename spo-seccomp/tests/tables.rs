@@ -62,3 +62,105 @@ fn every_entry_of_the_crate_is_ours() {
     assert_eq!(different, wrong_there);
     assert!(compared > 4000);
 }
+
+/// Reserved numbers: in the kernel's tables, and never more than `-ENOSYS` behind them. The page unimplemented(2) of the
+/// manual lists most, the others (`cachectl` of MIPS, `multiplexer` of PowerPC, the old epoll calls of x86_64) are
+/// `sys_ni_syscall` in the tables or fail always.
+const RESERVED: [&str; 19] = [
+    "afs_syscall",
+    "break",
+    "cachectl",
+    "epoll_ctl_old",
+    "epoll_wait_old",
+    "ftime",
+    "getpmsg",
+    "gtty",
+    "lock",
+    "mpx",
+    "multiplexer",
+    "prof",
+    "profil",
+    "putpmsg",
+    "security",
+    "stty",
+    "tuxcall",
+    "ulimit",
+    "vserver",
+];
+
+#[test]
+fn every_call_that_exists_has_a_release_and_parameters() {
+    for call in Syscall::all() {
+        let reserved = RESERVED.contains(&call.name());
+        assert_eq!(call.since().is_none(), reserved, "release of {call:?}");
+        assert_eq!(call.params().is_none(), reserved, "parameters of {call:?}");
+        assert!(call.params().is_none_or(|params| params.len() <= 6), "{call:?}");
+    }
+}
+
+/// Since 5.1 all architectures number new calls alike and in the order in which they are merged, so releases rise with
+/// numbers.
+#[test]
+fn releases_rise_with_the_common_numbers() {
+    // Numbers reserved before their calls: close_range lost a release to clone3's, quotactl_fd was switched off in 5.13.
+    let late = ["close_range", "quotactl_fd"];
+    for &arch in Arch::ALL.iter().filter(|arch| !matches!(arch, Arch::Native)) {
+        // MIPS counts from 4000, 5000 or 6000, x32 sets bit 30.
+        let plain = |number: u32| match number & !0x4000_0000 {
+            n @ 4000..7000 => n % 1000,
+            n => n,
+        };
+        let mut calls: Vec<_> = Syscall::of(arch)
+            .map(|(call, number)| (plain(number), call))
+            .filter(|(number, call)| (424..512).contains(number) && !late.contains(&call.name()))
+            .map(|(number, call)| (number, call.since().expect("a release"), call.name()))
+            .collect();
+        assert!(calls.len() > 35, "{arch} has {calls:?}");
+        calls.sort_unstable();
+        for pair in calls.windows(2) {
+            assert!(pair[0].1 <= pair[1].1, "{arch}: {:?} before {:?}", pair[0], pair[1]);
+        }
+    }
+}
+
+#[test]
+fn releases_are_those_of_the_manual() {
+    let pages = ["/usr/share/man/man2/syscalls.2.gz", "/usr/share/man/man2/syscalls.2"];
+    let page = pages.iter().find_map(|path| {
+        let output = std::process::Command::new("gzip").args(["-cdf", path]).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    });
+    let Some(page) = page else {
+        {
+            use std::io::Write as _;
+            // Past the capture of test output, so that a stranger sees it.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: oracle: no manual page syscalls(2); install with scripts/install-test-tools"
+            );
+        }
+        assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none(), "manpages-dev is required");
+        return;
+    };
+    let mut compared = 0;
+    for line in page.lines() {
+        // `\fBname\fP(2)<tab>2.6.12<tab>notes`, or with `\f[B]` and `\f[]` in newer editions.
+        let Some((name, rest)) = line.split_once("(2)\t") else { continue };
+        let name =
+            ["\\fB", "\\f[B]", "\\fP", "\\f[]"].iter().fold(name.to_owned(), |name, f| name.replace(f, ""));
+        let release = rest.split(['\t', ';', ' ']).next().unwrap_or_default();
+        let Some(call) =
+            Syscall::by_name(&name).filter(|_| release.starts_with(|c: char| c.is_ascii_digit()))
+        else {
+            continue;
+        };
+        // 2.6.0 is 2.6 here, and the page has one release with four numbers (usr26 and usr32, 2.4.8.1).
+        let parts: Vec<&str> = release.split('.').take(3).collect();
+        let release = parts.join(".");
+        let release = if parts.len() == 3 { release.trim_end_matches(".0") } else { &release };
+        let ours = call.since().map(|release| release.to_string());
+        assert_eq!(ours.as_deref(), Some(release), "{name}");
+        compared += 1;
+    }
+    assert!(compared > 380, "only {compared} releases in the page, its form has changed");
+}

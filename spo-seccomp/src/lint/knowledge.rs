@@ -52,30 +52,3 @@ pub(super) const WITH_FALLBACK: [(&str, &str); 11] = [
     ("rseq", "nothing"),
     ("statx", "fstatat"),
 ];
-
-/// Calls runc makes between installing the filter and starting the program when new privileges are ruled out, so
-/// that the filter comes last.
-///
-/// Found by denying each known syscall alone with `EPERM` under runc 1.1.5; `tests/runtime_floor.rs` repeats that
-/// with the runc at hand.
-pub const RUNTIME_FLOOR: [&str; 6] = ["close", "execve", "fstatfs", "getdents64", "openat", "write"];
-
-/// What runc needs in addition when new privileges are allowed: the filter then comes before it drops capabilities
-/// and sets the user. Found the same way.
-pub const RUNTIME_FLOOR_PRIVILEGED: [&str; 12] = [
-    "capget",
-    "capset",
-    "chdir",
-    "fstat",
-    "getcwd",
-    "getppid",
-    "newfstatat",
-    "prctl",
-    "read",
-    "setgid",
-    "setgroups",
-    "setuid",
-];
-
-/// Of these runc needs one when new privileges are allowed, to check that the program may be executed.
-pub const RUNTIME_FLOOR_EITHER: [&str; 2] = ["faccessat", "faccessat2"];

@@ -1,6 +1,7 @@
 //! Findings about a profile that is valid but probably not what its author wants.
 
 mod knowledge;
+mod runtime_floor;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,8 @@ use spo_model::{
     syscall_names,
 };
 
-pub use knowledge::{RUNTIME_FLOOR, RUNTIME_FLOOR_EITHER, RUNTIME_FLOOR_PRIVILEGED};
+use runtime_floor::Start;
+pub use runtime_floor::{Runtime, RuntimeFloor};
 
 use crate::{Options, Policy, PolicyError, Verdict, arch::ArchExt, syscalls::Syscall};
 
@@ -26,6 +28,7 @@ use crate::{Options, Policy, PolicyError, Verdict, arch::ArchExt, syscalls::Sysc
 /// | `unreachable-rule` | warning | an unconditional rule for the same syscall wins |
 /// | `rule-is-default` | info | the rule says what the default says; runtimes leave it out |
 /// | `overlapping-actions` | warning | conditions overlap and the actions differ; libseccomp's internal order decides |
+/// | `libseccomp-differs` | warning | libseccomp may decide something else than what these rules together say |
 /// | `repeated-argument` | warning | runtimes take two conditions on one argument as alternatives |
 /// | `high-word` | warning | the condition needs bits of an argument that the kernel ignores |
 /// | `multiplexed-arguments` | warning | `socketcall` or `ipc` bypass the condition on a listed architecture |
@@ -34,10 +37,20 @@ use crate::{Options, Policy, PolicyError, Verdict, arch::ArchExt, syscalls::Sysc
 /// | `default-allow` | warning | everything that is not named is permitted |
 /// | `clone3-without-enosys` | warning | `clone3` is denied in a way that libc takes for a failure of `clone` |
 /// | `errno-without-fallback` | info | another newer call is denied without `ENOSYS` |
-/// | `runtime-floor` | error or warning | the runtime itself needs the call after it installed the filter |
+/// | `runtime-floor` | error to info | the runtime itself needs the call after it installed the filter |
+///
+/// Each runtime with a known floor is looked at: it is an error when a container can start under none of them, a warning
+/// when one starts only without new privileges, and information when one starts and another does not. [`lint_for`]
+/// takes the runtime into account that is really used.
 pub fn lint(profile: &SeccompProfileSpec, native: Arch) -> Vec<Diagnostic> {
+    lint_for(profile, native, &Runtime::ALL)
+}
+
+/// [`lint`] for machines that have only these runtimes; none leaves `runtime-floor` out.
+pub fn lint_for(profile: &SeccompProfileSpec, native: Arch, runtimes: &[Runtime]) -> Vec<Diagnostic> {
     let options = Options::new(native);
-    let mut linter = Linter { profile, native: Arch::Native.resolve(native), found: Vec::new() };
+    let native = Arch::Native.resolve(native);
+    let mut linter = Linter { profile, native, runtimes, found: Vec::new() };
     linter.whole_profile();
     for (index, rule) in profile.rules().iter().enumerate() {
         linter.rule(index, rule);
@@ -52,6 +65,7 @@ pub fn lint(profile: &SeccompProfileSpec, native: Arch) -> Vec<Diagnostic> {
 struct Linter<'a> {
     profile: &'a SeccompProfileSpec,
     native: Arch,
+    runtimes: &'a [Runtime],
     found: Vec<Diagnostic>,
 }
 
@@ -270,30 +284,43 @@ impl Linter<'_> {
                 found.push(Diagnostic::new(Severity::Info, "errno-without-fallback", path, message));
             }
         }
-        let blocked = |name: &&str| verdicts(name).is_some_and(|v| v.iter().all(|v| !v.permits()));
-        let always: Vec<&str> = RUNTIME_FLOOR.into_iter().filter(blocked).collect();
-        let mut privileged: Vec<&str> = RUNTIME_FLOOR_PRIVILEGED.into_iter().filter(blocked).collect();
-        if RUNTIME_FLOOR_EITHER.iter().all(blocked) {
-            privileged.push("faccessat or faccessat2");
-        }
-        if !always.is_empty() {
-            let message = format!("no container can start, the runtime itself needs {}", always.join(", "));
-            found.push(
-                Diagnostic::error("runtime-floor", spec("syscalls"), message)
-                    .with_help("inherit from the base profile of the runtime"),
-            );
-        }
-        if !privileged.is_empty() {
-            let message = format!(
-                "a container starts only with allowPrivilegeEscalation: false, otherwise the runtime needs {}",
-                privileged.join(", ")
-            );
-            found.push(
-                Diagnostic::warning("runtime-floor", spec("syscalls"), message)
-                    .with_help("inherit from the base profile of the runtime"),
-            );
-        }
+        let denied = |name: &str| verdicts(name).is_some_and(|v| v.iter().all(|v| !v.permits()));
+        found.extend(self.runtime_floor(denied));
         self.found.append(&mut found);
+    }
+
+    /// Runtimes that cannot start a container under the profile. Which one a node has is not known here, so a profile
+    /// that is enough for one of them is no mistake.
+    fn runtime_floor(&self, denied: impl Fn(&str) -> bool) -> Vec<Diagnostic> {
+        let starts: Vec<(Runtime, Start)> =
+            self.runtimes.iter().map(|runtime| (*runtime, runtime.floor().start(&denied))).collect();
+        let severity = if starts.iter().any(|(_, start)| *start == Start::Yes) {
+            Severity::Info
+        } else if starts.iter().any(|(_, start)| matches!(start, Start::Unprivileged(_))) {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
+        let message = |(runtime, start): &(Runtime, Start)| match start {
+            Start::No(calls) => Some(format!(
+                "no container can start under {runtime}, which itself needs {}",
+                calls.join(", ")
+            )),
+            Start::Unprivileged(calls) if severity > Severity::Info => Some(format!(
+                "a container starts under {runtime} only with allowPrivilegeEscalation: false, \
+                 otherwise {runtime} itself needs {}",
+                calls.join(", ")
+            )),
+            _ => None,
+        };
+        let found = starts.iter().filter_map(message);
+        let path = spec("syscalls");
+        found
+            .map(|message| {
+                Diagnostic::new(severity, "runtime-floor", path.clone(), message)
+                    .with_help("inherit from the base profile of the runtime")
+            })
+            .collect()
     }
 
     /// The first rule that names a syscall.
@@ -334,22 +361,38 @@ impl Linter<'_> {
     }
 
     fn overlaps(&mut self, policy: &Policy) {
-        let mut pairs = BTreeSet::new();
+        let (mut pairs, mut diverging) = (BTreeSet::new(), BTreeSet::new());
         for (arch, own) in &policy.arches {
             for call in &own.calls {
                 let rules = policy.rules_of(*arch, call.number);
                 // Enough to find a mistake; a bound on the time a hostile profile takes.
                 for (i, a) in rules.iter().take(64).enumerate() {
                     for b in rules.iter().take(64).skip(i + 1) {
+                        let name = Syscall::by_number(*arch, call.number).map_or("", Syscall::name);
+                        let (first, second) =
+                            (a.origin.rule.min(b.origin.rule), a.origin.rule.max(b.origin.rule));
                         if a.verdict != b.verdict && a.origin != b.origin && policy.both_match(a, b) {
-                            let name = Syscall::by_number(*arch, call.number).map_or("", Syscall::name);
-                            let (first, second) =
-                                (a.origin.rule.min(b.origin.rule), a.origin.rule.max(b.origin.rule));
                             pairs.insert((second, first, name));
+                        }
+                        if Policy::diverges(a, b) {
+                            diverging.insert((second, first, name));
                         }
                     }
                 }
             }
+        }
+        for (second, first, name) in diverging {
+            let message = format!(
+                "libseccomp merges comparisons of rules {first} and {second} for {name}, and may then decide \
+                 something else than what they say"
+            );
+            self.add(
+                Severity::Warning,
+                "libseccomp-differs",
+                rule_path(second),
+                message,
+                "write equalities, or one condition per argument and syscall",
+            );
         }
         for (second, first, name) in pairs {
             let message = format!(

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use spo_model::seccomp::{Arch, SyscallName};
 
 use crate::{
-    Verdict,
+    Source, Verdict,
     decision::{Comparison, Id, Store, Width},
     syscalls::{Syscall, X32_BIT},
 };
@@ -31,7 +31,7 @@ pub struct Policy {
     /// All rules that took part, per call in the order they are tried.
     pub(crate) applied: Vec<Applied>,
     /// The profiles that took part; [`Origin::profile`] is an index into it.
-    pub(crate) profiles: Vec<String>,
+    pub(crate) profiles: Vec<Source>,
     pub(crate) unknown: Vec<(SyscallName, Origin)>,
 }
 
@@ -189,7 +189,7 @@ impl Policy {
             arches,
             bad_arch: Verdict::KILL_THREAD,
             applied: Vec::new(),
-            profiles: vec![String::new()],
+            profiles: vec![Source::default()],
             unknown: Vec::new(),
         }
     }
@@ -245,16 +245,18 @@ impl Policy {
         &self.unknown
     }
 
-    /// The label of the profile an [`Origin`] points to.
-    pub fn profile_label(&self, origin: Origin) -> &str {
-        self.profiles.get(origin.profile).map_or("", String::as_str)
+    /// The profile an [`Origin`] points to, `None` for an origin of another policy.
+    pub fn source(&self, origin: Origin) -> Option<&Source> {
+        self.profiles.get(origin.profile)
     }
 
-    /// The same policy with a label for its profile, for [`Origin`]s after a union.
+    /// The same policy with labels and places for its profiles, in the order of [`Origin::profile`].
+    ///
+    /// Missing ones stay as they are, surplus ones do not count.
     #[must_use]
-    pub fn labelled(mut self, label: &str) -> Self {
-        for profile in &mut self.profiles {
-            label.clone_into(profile);
+    pub fn with_sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
+        for (own, source) in self.profiles.iter_mut().zip(sources) {
+            *own = source;
         }
         self
     }
@@ -292,6 +294,11 @@ impl Policy {
         });
         let both = store.apply(first, second, &Verdict::more_restrictive);
         both != no
+    }
+
+    /// Whether libseccomp may decide something else than the rules together say.
+    pub(crate) fn diverges(a: &Applied, b: &Applied) -> bool {
+        canonical_order::diverges(a, b)
     }
 
     pub(crate) fn rules_of(&self, arch: Arch, number: u32) -> &[Applied] {

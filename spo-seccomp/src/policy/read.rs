@@ -20,6 +20,9 @@ use crate::{
 /// A rule's conditions, `None` for an unconditional one.
 type Conditions = Option<Arc<[(Comparison, Width)]>>;
 
+/// Rules for calls that an architecture lacks.
+type Absent = Vec<(Syscall, Applied)>;
+
 /// One conjunction of one rule, for one number.
 struct Entry {
     number: u32,
@@ -37,7 +40,10 @@ impl Policy {
         let mut policy = Self::uniform(default, []);
         policy.note_unknown_names(profile);
         for arch in architectures(profile, options) {
-            let (entries, newest) = entries(profile, options, arch, default);
+            let (entries, absent, newest) = entries(profile, options, arch, default);
+            if options.semantics == Semantics::Libseccomp {
+                refuse_contradictions(absent, arch)?;
+            }
             let arch_policy = policy.decide_all(arch, entries, newest, default, options)?;
             policy.arches.insert(arch, arch_policy);
         }
@@ -74,7 +80,8 @@ impl Policy {
                 group.push(more.rule);
             }
             if options.semantics == Semantics::Libseccomp && group.len() > 1 {
-                group = libseccomp_rules(group, number, arch)?;
+                let name = Syscall::by_number(arch, number).map_or("a call without a name", Syscall::name);
+                group = libseccomp_rules(group, name, arch)?;
             }
             let decision = decide(&mut self.store, &group, default);
             let start = self.applied.len() as u32;
@@ -164,18 +171,20 @@ pub(super) fn conditions(
             c.op != Op::MaskedEqual || counts != 0 || c.value_two != 0
         })
         .collect();
-    found.sort_by(|a, b| canonical_order::compare(&[*a], &[*b]));
+    found.sort_by_key(|(c, _)| (std::cmp::Reverse(c.index), c.op, c.value, c.value_two));
     found.dedup();
     found
 }
 
+/// The rules for calls that an architecture has, those for calls that it lacks, and the largest number named.
 fn entries(
     profile: &SeccompProfileSpec,
     options: &Options,
     arch: Arch,
     default: Verdict,
-) -> (Vec<Entry>, Option<u32>) {
+) -> (Vec<Entry>, Absent, Option<u32>) {
     let mut newest = None;
+    let mut absent = Absent::new();
     let mut entries = Vec::new();
     for (index, rule) in profile.rules().iter().enumerate() {
         let verdict = Verdict::of(rule.action, rule.errno_ret);
@@ -188,20 +197,33 @@ fn entries(
                 continue;
             }
             let origin = Origin { profile: 0, rule: index };
-            if let Some(number) = number {
-                for filters in conjunctions(rule, options.semantics) {
-                    let conditions = match filters {
-                        [] => None,
-                        filters => Some(conditions(filters, call, arch, number, options)),
-                    };
-                    let conditions = conditions.filter(|c| !c.is_empty()).map(Arc::from);
-                    entries.push(Entry { number, rule: Applied { origin, verdict, conditions } });
+            for filters in conjunctions(rule, options.semantics) {
+                let conditions = match filters {
+                    [] => None,
+                    filters => Some(conditions(filters, call, arch, number.unwrap_or(0), options)),
+                };
+                let conditions = conditions.filter(|c| !c.is_empty()).map(Arc::from);
+                let rule = Applied { origin, verdict, conditions };
+                match number {
+                    Some(number) => entries.push(Entry { number, rule }),
+                    None => absent.push((call, rule)),
                 }
             }
             entries.extend(multiplexer_entry(call, arch, rule, verdict, origin, options));
         }
     }
-    (entries, newest)
+    (entries, absent, newest)
+}
+
+/// libseccomp keeps rules for calls that an architecture lacks under pseudo numbers, and refuses contradictions among
+/// them too.
+fn refuse_contradictions(mut absent: Absent, arch: Arch) -> Result<(), PolicyError> {
+    absent.sort_by_key(|(call, _)| call.name());
+    for group in absent.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+        let rules = group.iter().map(|(_, rule)| rule.clone()).collect();
+        libseccomp_rules(rules, group[0].0.name(), arch)?;
+    }
+    Ok(())
 }
 
 fn multiplexer_entry(
@@ -267,22 +289,21 @@ fn conjunction(store: &mut Store, conditions: &[(Comparison, Width)], yes: Id, n
 /// What is left of a syscall's rules in libseccomp, in the order it tries them.
 pub(super) fn libseccomp_rules(
     rules: Vec<Applied>,
-    number: u32,
+    syscall: &str,
     arch: Arch,
 ) -> Result<Vec<Applied>, PolicyError> {
-    // An unconditional rule, the first of them, absorbs everything.
-    if let Some(always) = rules.iter().find(|rule| rule.conditions.is_none()) {
-        return Ok(vec![always.clone()]);
-    }
     let mut seen: HashMap<Conditions, (Verdict, usize)> = HashMap::new();
     let mut kept: Vec<Applied> = Vec::with_capacity(rules.len());
     for rule in rules {
+        // An unconditional rule, the first of them, takes the place of what came before and absorbs what follows.
+        if rule.conditions.is_none() {
+            return Ok(vec![rule]);
+        }
         match seen.entry(rule.conditions.clone()) {
             hash_map::Entry::Occupied(other) if other.get().0 == rule.verdict => {}
             hash_map::Entry::Occupied(other) => {
                 return Err(PolicyError::Contradiction {
-                    syscall: Syscall::by_number(arch, number)
-                        .map_or_else(|| number.to_string(), |c| c.name().to_owned()),
+                    syscall: syscall.to_owned(),
                     arch,
                     first: other.get().1,
                     second: rule.origin.rule,
@@ -294,7 +315,5 @@ pub(super) fn libseccomp_rules(
             }
         }
     }
-    let conditions = |rule: &Applied| rule.conditions.clone().unwrap_or_else(|| Arc::from([]));
-    kept.sort_by(|a, b| canonical_order::compare(&conditions(a), &conditions(b)));
-    Ok(kept)
+    Ok(canonical_order::sort(kept))
 }

@@ -176,7 +176,7 @@ impl Policy {
             return vec![Key::new(verdict, Vec::new(), from(verdict))];
         }
         let kept: Vec<Applied> = applied.iter().filter(|rule| rule.verdict != default).cloned().collect();
-        let own = read::libseccomp_rules(kept, number, arch).ok();
+        let own = read::libseccomp_rules(kept, "", arch).ok();
         let own = own.filter(|rules| read::decide(scratch, rules, policy.default) == decision);
         if let Some(rules) = own {
             return rules

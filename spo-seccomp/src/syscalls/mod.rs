@@ -70,7 +70,9 @@ impl Syscall {
         }
     }
 
-    /// The first kernel release that has the call on any architecture, where that is known.
+    /// The first kernel release that has the call on any architecture.
+    ///
+    /// `None` for a reserved number, whose call never had an implementation (`unimplemented(2)`).
     pub fn since(self) -> Option<KernelVersion> {
         let code = self.row().since;
         (code != 0).then_some(KernelVersion {
@@ -80,7 +82,7 @@ impl Syscall {
         })
     }
 
-    /// The parameters of the kernel's entry point, `None` where the prototype is not known.
+    /// The parameters of the kernel's entry point, `None` for a reserved number, which has none.
     pub fn params(self) -> Option<impl ExactSizeIterator<Item = Param>> {
         let letters = self.row().params;
         (letters != "?").then(|| letters.bytes().map(Param::from_letter))
