@@ -261,6 +261,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
                     let index = |d: DeclId| self.tables.decls[d as usize].index;
                     let bound = (s.node, index(parent), index(child));
                     self.facts.bounds.push(bound);
+                    self.policy.bounds.insert(bound.2, bound.1);
                 }
             }
             word::EXPANDTYPEATTRIBUTE => {
