@@ -11,6 +11,7 @@
 //! The order of the passes is the compiler's (`cil_resolve_ast.c`). Growth is bounded: inheritance and calls may
 //! not make a policy more than [`MAX_GROWTH`] times as long as it is written.
 
+mod branches;
 mod classes;
 mod constraints;
 mod expand;
@@ -26,6 +27,7 @@ mod verify;
 
 pub(crate) use sets::evaluate;
 
+use frames::{DeclKind, Ns};
 use spo_model::{Diagnostic, FieldPath};
 
 use crate::{
@@ -100,6 +102,15 @@ impl Options {
         self.complete = complete;
         self
     }
+
+    /// Whether something may be declared again (`cil_is_datum_multiple_decl`).
+    fn may_repeat(&self, ns: Ns, kind: DeclKind, old: DeclKind) -> bool {
+        use DeclKind::{Optional, Role, RoleAttribute, Type, TypeAttribute};
+        let multiple =
+            self.multiple_declarations && matches!(kind, Type | TypeAttribute | Role | RoleAttribute);
+        let capability = ns == Ns::PolicyCap && self.version.minor >= 9;
+        kind == old && (multiple || capability || kind == Optional)
+    }
 }
 
 /// Resolves all files of a forest as one policy.
@@ -126,7 +137,7 @@ struct Fault {
 #[derive(Clone, Debug)]
 enum Why {
     /// The name at the node is not declared.
-    Unknown(frames::Ns),
+    Unknown(Ns),
     /// The class at the node (by its text) has no such permission.
     Permission { class: String },
     /// Any other fault: its code and what is wrong.

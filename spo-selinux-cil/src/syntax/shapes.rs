@@ -85,21 +85,33 @@ pub(super) fn boolean_expression<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> 
     Ok(())
 }
 
-/// A list of several conditions without an operator is refused: the compiler takes it, but what it means is not said.
+/// An operator and its operands, or conditions of which one must hold: the compiler joins those with `or`
+/// (`__cil_cond_expr_to_sepol_expr_helper` of libsepol's `cil_binary.c`).
 pub(super) fn boolean_operation<'f, 'a>(view: View<'f, 'a>, todo: &mut Vec<View<'f, 'a>>) -> Checked<'f, 'a> {
     let Some(head) = view.children().next() else {
         return Err(Fault(view, "the condition is empty".to_owned()));
+    };
+    let operator = |v: View<'_, '_>| {
+        matches!(
+            v.atom(),
+            Some(word::AND | word::OR | word::XOR | word::EQ | word::NEQ | word::NOT | word::ALL_OF)
+        )
     };
     let count = view.children().count();
     let wanted = match head.atom() {
         Some(word::AND | word::OR | word::XOR | word::EQ | word::NEQ) => 3,
         Some(word::NOT) => 2,
-        _ => 1,
+        _ => count,
     };
     if count != wanted {
         return Err(Fault(view, "the condition has the wrong number of operands".to_owned()));
     }
-    todo.extend(view.children().skip(usize::from(wanted > 1)));
+    let first = usize::from(operator(head) && head.atom() != Some(word::ALL_OF));
+    if let Some(stray) = view.children().skip(first).find(|v| operator(*v)) {
+        let message = format!("the operator {:?} stands first in a list of its own", stray.text());
+        return Err(Fault(stray, message));
+    }
+    todo.extend(view.children().skip(first));
     Ok(())
 }
 
