@@ -1,5 +1,6 @@
 //! Verdicts of the resolver beside those of SELinux's own compiler.
 
+mod guide;
 #[path = "../installed/mod.rs"]
 mod installed;
 mod mutants;
