@@ -21,7 +21,9 @@ mod labels;
 mod levels;
 mod names;
 mod neverallow;
+mod numbering;
 mod optionals;
+mod rules;
 mod sets;
 mod verify;
 
