@@ -168,7 +168,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let view = self.forest.view(s.node);
         let parts: Vec<_> = view.children().skip(1).collect();
         let [map, permission, members] = parts[..] else { return Ok(()) };
-        let id = self.kind(map, s.frame, Ns::Class, DeclKind::ClassMap, "class map")?;
+        let id = self.decl(map, s.frame, Ns::Class)?;
+        if self.tables.decls[id as usize].kind != DeclKind::ClassMap {
+            let why = Why::Missing(format!("{:?} is not a class map", map.text()));
+            return fault(Fault { at: map.id(), why });
+        }
         let index = self.tables.decls[id as usize].index as usize;
         let Some(slot) = self.classes[index].own.iter().position(|p| Some(*p) == permission.atom()) else {
             return fault(Fault {

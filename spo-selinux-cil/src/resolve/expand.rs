@@ -361,10 +361,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         Ok(super::sets::evaluate(&steps, |decl| values.get(&decl).copied().unwrap_or(false)))
     }
 
-    /// A fault drops the optional around it; outside any it is final.
+    /// A missing name drops the optional around it; outside any, and for any other fault, it is final.
     pub(super) fn fail_in(&mut self, frame: FrameId, f: Fault) -> Resolved<()> {
         match self.frame(frame).optional {
             NONE => fault(f),
+            _ if !f.is_missing() => fault(f),
             optional => {
                 self.drop_optional(optional);
                 Ok(())

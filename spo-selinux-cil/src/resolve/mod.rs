@@ -142,6 +142,8 @@ enum Why {
     Unknown(Ns),
     /// The class at the node (by its text) has no such permission.
     Permission { class: String },
+    /// Something else that is not there, in words.
+    Missing(String),
     /// Any other fault: its code and what is wrong.
     Other(&'static str, String),
 }
@@ -153,6 +155,12 @@ impl Fault {
 
     fn resolve(at: NodeId, message: impl Into<String>) -> Self {
         Self::new(at, "cil-resolve", message)
+    }
+
+    /// Whether it is a name that is not declared: then an optional around it is dropped. Any other fault is one wherever
+    /// it is.
+    fn is_missing(&self) -> bool {
+        !matches!(self.why, Why::Other(..))
     }
 
     fn verify(at: NodeId, message: impl Into<String>) -> Self {
@@ -180,6 +188,7 @@ impl expand::Resolver<'_, '_> {
                 let message = format!("the class {class:?} has no permission {:?}", syntax::brief(text));
                 ("cil-resolve", message, self.suggest_permission(&class, text))
             }
+            Why::Missing(message) => ("cil-resolve", message, None),
             Why::Other(code, message) => (code, message, None),
         };
         let mut d = Diagnostic::error(code, FieldPath::root(), message);
