@@ -143,7 +143,10 @@ fn record(body: &str) -> Result<Record, AvcError> {
             "tcontext" => labels[1] = Some(context("tcontext", text)?),
             "ssid" => labels[0] = Some(sid("ssid", text)?),
             "tsid" => labels[1] = Some(sid("tsid", text)?),
-            "tclass" => class = Some(text.to_owned()),
+            "tclass" if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                class = Some(text.to_owned());
+            }
+            "tclass" => return Err(wrong("tclass", text)),
             "permissive" => {
                 permissive = match text {
                     "0" => Some(false),
@@ -199,7 +202,11 @@ fn owned(fields: Vec<(&str, Value)>) -> Vec<(String, Value)> {
     fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
+/// The kernel writes contexts as they are: no name in them can have a quote, a blank or an equals sign.
 fn context(key: &'static str, text: &str) -> Result<Label, AvcError> {
+    if text.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\'' | b'=')) {
+        return Err(wrong(key, text));
+    }
     Context::parse(text).map(Label::Context).ok_or_else(|| wrong(key, text))
 }
 
@@ -368,6 +375,15 @@ mod tests {
         }
         let r = refusal("Nov 23 04:50:00 n1 audit[81]: SELINUX_ERR op=setxattr invalid_context=\"x\"");
         assert_eq!((r.stamp, r.source, r.invalid.as_deref()), (None, None, Some("x")));
+        for bad in [
+            "tcontext=u:r:b[\":s0 tclass=file",
+            "tcontext=\"u:r:b x:s0\" tclass=file",
+            "tcontext=u:r:b:s0 tclass=f:g",
+        ] {
+            let line =
+                format!("type=AVC msg=audit(1.2:3): avc:  denied  {{ read }} for  scontext=u:r:a:s0 {bad}");
+            assert!(matches!(parse(&line), Err(AvcError::Value { .. })), "{line}");
+        }
         let other = "type=SELINUX_ERR msg=audit(1.2:3): SELinux:  unrecognized netlink message type=9";
         assert_eq!(parse(other), Ok(Line::Other));
     }

@@ -32,7 +32,7 @@ fn mutant(seeds: &[Vec<String>], words: &[String], numbers: &mut Numbers) -> Str
     for _ in 0..=numbers.below(2) {
         let at = numbers.below(tokens.len());
         let is_word = |t: &str| t != "(" && t != ")";
-        match numbers.below(8) {
+        match numbers.below(10) {
             // Whole statements are doubled, dropped, and moved; words are replaced by words.
             0 => {
                 if let Some((start, end)) = list_at(&tokens, at) {
@@ -52,7 +52,15 @@ fn mutant(seeds: &[Vec<String>], words: &[String], numbers: &mut Numbers) -> Str
                     tokens.splice(to..to, copy);
                 }
             }
-            3 if is_word(&tokens[at]) => drop(tokens.remove(at)),
+            // A missing name inside an optional drops it; every other fault is one.
+            3 => {
+                if let Some((start, end)) = outermost_at(&tokens, at) {
+                    let opening = [["(", "optional", "wrapped"], ["(", "block", "wrapped"]][numbers.below(2)];
+                    tokens.insert(end + 1, ")".to_owned());
+                    tokens.splice(start..start, opening.map(str::to_owned));
+                }
+            }
+            4 if is_word(&tokens[at]) => drop(tokens.remove(at)),
             _ => {
                 let word = &words[numbers.below(words.len())];
                 if is_word(&tokens[at]) {
@@ -65,6 +73,32 @@ fn mutant(seeds: &[Vec<String>], words: &[String], numbers: &mut Numbers) -> Str
         }
     }
     tokens.join(" ") + "\n"
+}
+
+/// The statement at the top that a token is in.
+fn outermost_at(tokens: &[String], at: usize) -> Option<(usize, usize)> {
+    let mut depth = 0;
+    let mut start = 0;
+    for (i, t) in tokens.iter().enumerate() {
+        if t == "(" {
+            if depth == 0 {
+                start = i;
+            }
+            depth += 1;
+        } else if t == ")" {
+            depth -= 1;
+            if depth == 0 && i >= at {
+                return (start <= at).then_some((start, i));
+            }
+        }
+    }
+    None
+}
+
+/// Whether the compiler takes a number for another one: ports are cut to 16 bits, and a range that ends before it starts
+/// labels no port at all. Both are refused here, and the compiler is wrong.
+fn is_cut_by_the_compiler(why: &str) -> bool {
+    why.contains("the range ends before it starts") || why.contains("a number up to 65535")
 }
 
 fn list_at(tokens: &[String], at: usize) -> Option<(usize, usize)> {
@@ -112,7 +146,7 @@ fn mutated_cases_have_the_compilers_verdict() {
         let result = secilc(&[], &files, &folder.join("policy.bin"));
         let (ours, why) = verdict(&[&base[0], &base[1], &base[2], &text], "", Version::V3_4);
         accepted += usize::from(result.status.success());
-        if result.status.success() != (ours == "ok") {
+        if result.status.success() != (ours == "ok") && !is_cut_by_the_compiler(&why) {
             let theirs = String::from_utf8_lossy(&result.stderr).into_owned();
             wrong.push(format!("{text}  compiler: {theirs}  ours: {ours} {why}"));
         }
