@@ -41,7 +41,7 @@ pub(super) fn set_operation<'f, 'a>(
 ) -> Checked<'f, 'a> {
     if !view.is_list() {
         return match view.atom() {
-            Some(s) if is_set_operator(s) => {
+            Some(s) if is_set_operator(s) || is_other_operator(s) => {
                 Err(Fault(view, format!("the operator {:?} stands first in a list of its own", view.text())))
             }
             _ => Ok(()),
@@ -57,6 +57,9 @@ pub(super) fn set_operation<'f, 'a>(
         Some(word::RANGE) if ranges => (1, Some(2)),
         _ => (0, None),
     };
+    if operands == 0 && head.atom().is_some_and(is_other_operator) {
+        return Err(Fault(head, format!("the operator {:?} is not for sets of this kind", head.text())));
+    }
     let count = view.children().count() - operands;
     if wanted.is_some_and(|w| w != count) {
         return Err(Fault(
@@ -73,6 +76,12 @@ pub(super) fn set_operation<'f, 'a>(
 
 pub(super) fn is_set_operator(symbol: Symbol) -> bool {
     matches!(symbol, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF)
+}
+
+/// Operators of conditions and of ranges: words the compiler takes for operators wherever an expression stands, and then
+/// refuses.
+fn is_other_operator(symbol: Symbol) -> bool {
+    matches!(symbol, word::EQ | word::NEQ | word::RANGE)
 }
 
 pub(super) fn boolean_expression<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
@@ -94,7 +103,16 @@ pub(super) fn boolean_operation<'f, 'a>(view: View<'f, 'a>, todo: &mut Vec<View<
     let operator = |v: View<'_, '_>| {
         matches!(
             v.atom(),
-            Some(word::AND | word::OR | word::XOR | word::EQ | word::NEQ | word::NOT | word::ALL_OF)
+            Some(
+                word::AND
+                    | word::OR
+                    | word::XOR
+                    | word::EQ
+                    | word::NEQ
+                    | word::NOT
+                    | word::ALL_OF
+                    | word::RANGE
+            )
         )
     };
     let count = view.children().count();
@@ -106,7 +124,7 @@ pub(super) fn boolean_operation<'f, 'a>(view: View<'f, 'a>, todo: &mut Vec<View<
     if count != wanted {
         return Err(Fault(view, "the condition has the wrong number of operands".to_owned()));
     }
-    let first = usize::from(operator(head) && head.atom() != Some(word::ALL_OF));
+    let first = usize::from(operator(head) && !matches!(head.atom(), Some(word::ALL_OF | word::RANGE)));
     if let Some(stray) = view.children().skip(first).find(|v| operator(*v)) {
         let message = format!("the operator {:?} stands first in a list of its own", stray.text());
         return Err(Fault(stray, message));
