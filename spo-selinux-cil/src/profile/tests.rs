@@ -41,6 +41,23 @@ fn the_deny_list_sees_through_attributes_and_templates() {
     assert_eq!(guard.check(&base.check("p", &s, &NoAncestors).unwrap()).len(), 1, "denied wins");
 }
 
+/// The existing operator compares spellings: an alias and an attribute of one member pass there.
+#[test]
+fn the_deny_list_sees_through_aliases_and_denied_names_may_be_aliases() {
+    let text = crate::templates::minimal_base()
+        + "(typealias passwords_t)(typealiasactual passwords_t shadow_t)(typeattribute secret)(typeattributeset secret (shadow_t))";
+    let options = crate::resolve::Options::default().with_neverallow(false);
+    let base = Base::load([("base", &text[..])], &options).unwrap();
+    let denied = |guard: &Guard, target: &str| {
+        let s = spec(&format!(r#"{{"allow": {{"{target}": {{"dir": ["search"]}}}}}}"#));
+        guard.check(&base.check("p", &s, &NoAncestors).unwrap()).len()
+    };
+    let guard = Guard::default();
+    assert_eq!(["shadow_t", "passwords_t", "secret", "etc_t"].map(|t| denied(&guard, t)), [1, 1, 1, 0]);
+    let guard = Guard::default().adjusted(["shadow_t"], ["passwords_t"], [], []);
+    assert_eq!(["shadow_t", "secret", "etc_t"].map(|t| denied(&guard, t)), [1, 1, 0]);
+}
+
 #[test]
 fn diff_tells_what_was_added() {
     let base = Base::builtin().unwrap();
