@@ -32,7 +32,7 @@
 //! | ask | a policy and a type | what it may do and why | [`policy`] |
 //! | check | a profile and a [`Base`] | a [`Profile`], or what is wrong | [`base`] |
 //! | compare, guard, lint, minimise, merge | profiles | findings, profiles | [`profile`] |
-//! | record | lines of a log | records, a profile | [`avc`] |
+//! | record | lines of a log | joined records, causes, a profile | [`avc`] |
 //! | explain a failure | what `semodule` or `secilc` printed | findings about modules | [`compiler_output`] |
 //!
 //! # Reading policy
