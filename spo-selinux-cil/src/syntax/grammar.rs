@@ -201,10 +201,19 @@ impl Checker {
             let [kind, name] = parts[..] else {
                 return Err(Fault(parameter, "a parameter is `(kind name)`".to_owned()));
             };
-            if kind.atom().and_then(parameter_kind).is_none() {
+            let Some(declared) = kind.atom().and_then(parameter_kind) else {
                 return Err(Fault(kind, format!("{:?} is no kind of parameter", brief(kind.text()))));
-            }
-            if !is_identifier(name.text(), false) {
+            };
+            // What a parameter stands for decides which words are not for use, as for a declaration.
+            let arg = match declared {
+                ParameterKind::Type => Arg::Type,
+                ParameterKind::Role | ParameterKind::User => Arg::Name,
+                ParameterKind::Category | ParameterKind::CategorySet => Arg::Cat,
+                ParameterKind::Boolean => Arg::Bool,
+                _ => Arg::Plain,
+            };
+            let reserved = name.atom().is_some_and(|s| self.is_reserved(s, arg));
+            if reserved || !is_identifier(name.text(), false) {
                 return Err(Fault(name, format!("{:?} is no name", brief(name.text()))));
             }
             if names.contains(&name.atom()) {
@@ -407,7 +416,7 @@ pub(crate) fn parameter_kind(symbol: Symbol) -> Option<ParameterKind> {
         word::CLASS => ParameterKind::Class,
         word::CLASSMAP => ParameterKind::ClassMap,
         word::CLASSPERMISSION => ParameterKind::ClassPermission,
-        word::BOOL | word::BOOLEAN => ParameterKind::Boolean,
+        word::BOOLEAN => ParameterKind::Boolean,
         word::IPADDR => ParameterKind::IpAddr,
         word::STRING | word::NAME => ParameterKind::Text,
         _ => return None,
