@@ -80,8 +80,9 @@
 //! The verdicts are those of the SELinux userspace, releases 3.4 and 3.11 ([`syntax::Version`]); binary policies and
 //! file contexts are not written.
 //!
-//! Known differences to the compiler, all on purpose: it cuts ports above 65535 to 16 bits and takes ranges that end
-//! before they start, which label other ports than were written, so both are refused here; containers nest at most 128
+//! Known differences to the compiler, all on purpose, all stricter. It cuts ports above 65535 to 16 bits and takes ranges
+//! that end before they start; it drops what follows the first part of an address in parentheses; release 3.4 resolves
+//! names in abstract blocks and cannot write the rules then: all of these are refused here. Containers nest at most 128
 //! deep and class maps have at most 4096 permissions, so that hostile policies end.
 //!
 //! The parser takes its tokens with `nom`; the tree above them is built with a stack of its own, because recursion as deep

@@ -303,7 +303,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
     ) -> Resolved<DeclId> {
         let home = self.frame(frame).home;
         let optional = self.frame(frame).optional;
-        if let FrameKind::Macro { node: macro_node } = self.frame(home).kind {
+        if let FrameKind::Macro { node: macro_node } = self.frame(home).kind
+            && kind != DeclKind::Optional
+        {
             let parameters = self.forest.view(macro_node).children().nth(2);
             let clash = |p: View<'_, '_>| p.children().nth(1).and_then(View::atom) == Some(name);
             if parameters.is_some_and(|p| p.children().any(clash)) {

@@ -27,8 +27,10 @@ enum Dotted {
     Found(Found),
     /// A part is not declared.
     Missing,
-    /// A part before the last is an optional, a macro, or an abstract block.
+    /// A part before the last is an optional or a macro.
     NotABlock,
+    /// A part before the last is an abstract block.
+    Abstract,
 }
 
 impl<'f, 'a> Resolver<'f, 'a> {
@@ -39,15 +41,13 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let Some(found) = self.find_symbol(name, frame, ns) else {
             // What is no block is not looked into; the compiler takes that for more than a missing name.
             let text = self.forest.symbols().text(name);
-            if !self.options.qualified_names
-                && text.contains('.')
-                && matches!(self.dotted(text, frame, ns), Dotted::NotABlock)
-            {
-                let message =
-                    format!("{:?} leads through something that is no block, or abstract", brief(text));
-                return fault(Fault::resolve(view.id(), message));
-            }
-            return Err(unknown());
+            let what = match self.dotted(text, frame, ns) {
+                Dotted::NotABlock => "something that is no block",
+                Dotted::Abstract => "an abstract block",
+                _ => return Err(unknown()),
+            };
+            let message = format!("{:?} leads through {what}", brief(text));
+            return fault(Fault::resolve(view.id(), message));
         };
         if let (Found::Decl(d), Some(optional)) = (found, self.checking) {
             self.note_use(d, optional);
@@ -139,7 +139,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         if !self.options.qualified_names && text.contains('.') {
             return match self.dotted(text, frame, ns) {
                 Dotted::Found(found) => Some(found),
-                Dotted::Missing | Dotted::NotABlock => None,
+                _ => None,
             };
         }
         self.outward(frame, ns, name).or_else(|| self.tables.here(ROOT, ns, name).map(Found::Decl))
@@ -205,6 +205,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
 
     /// `a.b.c`: the first part is a block by the plain rule, or of the top after a leading dot; then downward.
     fn dotted(&self, text: &str, frame: FrameId, ns: Ns) -> Dotted {
+        if self.options.qualified_names || !text.contains('.') {
+            return Dotted::Missing;
+        }
         let symbols = self.forest.symbols();
         let mut parts = text.split('.').filter(|p| !p.is_empty()).peekable();
         let mut home = ROOT;
@@ -227,6 +230,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
             let decl = &self.tables.decls[found as usize];
             match self.frame(decl.frame).kind {
                 FrameKind::Block { is_abstract: false, .. } => home = decl.frame,
+                FrameKind::Block { .. } => return Dotted::Abstract,
                 _ => return Dotted::NotABlock,
             }
             first = false;

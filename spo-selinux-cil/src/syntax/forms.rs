@@ -45,10 +45,14 @@ pub(super) enum Arg {
     Ip,
     /// An address.
     Address,
-    /// A number or `(low high)`, up to a maximum.
+    /// A decimal number or `(low high)`, up to a maximum.
+    Decimals(u64),
+    /// The same, hexadecimal and octal numbers too.
     Numbers(u64),
     /// A list of declared names, perhaps empty.
     Perms,
+    /// A list of declared names.
+    SomePerms,
     /// A name or a list of names.
     NameOrNames,
     /// A list of names, perhaps `unordered` in front.
@@ -139,13 +143,13 @@ pub(super) static FORMS: &[Form] = {
         form(word::USERPREFIX, &[Ref, Text]),
         form(word::SELINUXUSER, &[Text, Ref, Range]),
         form(word::SELINUXUSERDEFAULT, &[Ref, Range]),
-        form(word::COMMON, &[Plain, Perms]),
+        form(word::COMMON, &[Plain, SomePerms]),
         form(word::CLASS, &[Class, Perms]),
         form(word::CLASSCOMMON, &[Ref, Ref]),
         form(word::CLASSORDER, &[Order]),
         form(word::CLASSPERMISSION, &[Plain]),
         form(word::CLASSPERMISSIONSET, &[Ref, ClassPerms]),
-        form(word::CLASSMAP, &[Plain, Perms]),
+        form(word::CLASSMAP, &[Plain, SomePerms]),
         form(word::CLASSMAPPING, &[Ref, Ref, ClassPerms]),
         form(word::PERMISSIONX, &[Cat, PermX]),
         form(word::CONSTRAIN, &[ClassPerms, Constraint { third: false }]),
@@ -174,14 +178,14 @@ pub(super) static FORMS: &[Form] = {
         form(word::SIDCONTEXT, &[Ref, Context]),
         form(
             word::PORTCON,
-            &[One(&[word::TCP, word::UDP, word::DCCP, word::SCTP]), Numbers(65_535), Context],
+            &[One(&[word::TCP, word::UDP, word::DCCP, word::SCTP]), Decimals(65_535), Context],
         ),
         form(word::NODECON, &[Ip, Ip, Context]),
         form(word::IPADDR, &[Plain, Address]),
         form(word::NETIFCON, &[Text, Context, Context]),
         form(word::IBPKEYCON, &[Text, Numbers(65_535), Context]),
-        form(word::IBENDPORTCON, &[Text, Numbers(255), Context]),
-        form(word::PIRQCON, &[Numbers(u32::MAX as u64), Context]),
+        form(word::IBENDPORTCON, &[Text, Decimals(255), Context]),
+        form(word::PIRQCON, &[Decimals(u32::MAX as u64), Context]),
         form(word::IOMEMCON, &[Numbers(u64::MAX), Context]),
         form(word::IOPORTCON, &[Numbers(u32::MAX as u64), Context]),
         form(word::PCIDEVICECON, &[Numbers(u32::MAX as u64), Context]),

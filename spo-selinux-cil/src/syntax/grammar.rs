@@ -10,8 +10,8 @@ use super::{
     forms::{Arg, FORMS},
     place::{MAX_NESTING, Place},
     shapes::{
-        Checked, Fault, address, boolean_expression, class_permissions, constraint, context, level, names,
-        numbers, range, set_expression,
+        Checked, Fault, address, boolean_expression, class_permissions, constraint, context, decimal, level,
+        names, number, numbers, range, set_expression,
     },
     symbol::{Symbol, word},
     tree::{Forest, View, brief},
@@ -314,9 +314,10 @@ impl Checker {
                 address(text)
             }
             Arg::Address => address(view),
-            Arg::Numbers(max) => numbers(view, max),
-            Arg::Perms => {
-                names(view, 0)?;
+            Arg::Decimals(max) => numbers(view, max, decimal),
+            Arg::Numbers(max) => numbers(view, max, number),
+            Arg::Perms | Arg::SomePerms => {
+                names(view, usize::from(matches!(arg, Arg::SomePerms)))?;
                 view.children().try_for_each(|name| self.check(name, Arg::Name))
             }
             Arg::NameOrNames if view.is_list() => names(view, 1),

@@ -22,7 +22,7 @@ pub use grammar::{Version, check};
 pub use item::Item;
 pub(crate) use place::fits_condition;
 pub use print::{format, format_node, print};
-pub(crate) use shapes::number;
+pub(crate) use shapes::{decimal, number};
 pub use symbol::{Interner, Symbol, word};
 pub(crate) use tree::brief;
 pub use tree::{Children, FileId, Forest, MAX_DEPTH, NodeId, View};

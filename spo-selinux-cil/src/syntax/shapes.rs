@@ -197,8 +197,12 @@ pub(super) fn address<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
     }
 }
 
-pub(super) fn numbers<'f, 'a>(view: View<'f, 'a>, max: u64) -> Checked<'f, 'a> {
-    let check = |v: View<'f, 'a>| match number(v.text()) {
+pub(super) fn numbers<'f, 'a>(
+    view: View<'f, 'a>,
+    max: u64,
+    read: fn(&str) -> Option<u64>,
+) -> Checked<'f, 'a> {
+    let check = |v: View<'f, 'a>| match read(v.text()) {
         Some(n) if n <= max => Ok(n),
         _ => Err(Fault(v, format!("a number up to {max} belongs here"))),
     };
@@ -213,6 +217,11 @@ pub(super) fn numbers<'f, 'a>(view: View<'f, 'a>, max: u64) -> Checked<'f, 'a> {
         return Err(Fault(view, "the range ends before it starts".to_owned()));
     }
     Ok(())
+}
+
+/// A number as `strtoul` with base 10 reads it: zeros in front and a plus sign are fine. Ports are such numbers.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, or octal after `0`.

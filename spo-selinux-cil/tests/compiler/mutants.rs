@@ -95,10 +95,14 @@ fn outermost_at(tokens: &[String], at: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// Whether the compiler takes a number for another one: ports are cut to 16 bits, and a range that ends before it starts
-/// labels no port at all. Both are refused here, and the compiler is wrong.
-fn is_cut_by_the_compiler(why: &str) -> bool {
-    why.contains("the range ends before it starts") || why.contains("a number up to 65535")
+/// Where the compiler accepts what it does not write as it stands, and is wrong. It cuts ports to 16 bits, and a range that
+/// ends before it starts labels no port; of an address in parentheses it reads the first part and drops the rest; and the
+/// old release resolves names in abstract blocks, then cannot write the rule, unless another name drops it first.
+fn compiler_is_lax(why: &str) -> bool {
+    why.contains("the range ends before it starts")
+        || why.contains("a number up to 65535")
+        || why.contains("an address in parentheses belongs here")
+        || why.contains("leads through an abstract block")
 }
 
 fn list_at(tokens: &[String], at: usize) -> Option<(usize, usize)> {
@@ -146,7 +150,7 @@ fn mutated_cases_have_the_compilers_verdict() {
         let result = secilc(&[], &files, &folder.join("policy.bin"));
         let (ours, why) = verdict(&[&base[0], &base[1], &base[2], &text], "", Version::V3_4);
         accepted += usize::from(result.status.success());
-        if result.status.success() != (ours == "ok") && !is_cut_by_the_compiler(&why) {
+        if result.status.success() != (ours == "ok") && !(ours != "ok" && compiler_is_lax(&why)) {
             let theirs = String::from_utf8_lossy(&result.stderr).into_owned();
             wrong.push(format!("{text}  compiler: {theirs}  ours: {ours} {why}"));
         }

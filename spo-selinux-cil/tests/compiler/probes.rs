@@ -400,6 +400,20 @@ const PROBES: &[&str] = &[
     "(macro m ((ipaddr xor)) (allow init_t init_t (file (read))))",
     "(macro m ((string all)) (allow init_t init_t (file (read))))",
     "(macro m ((name or)) (allow init_t init_t (file (read))))",
+    // Numbers: ports are decimal whatever is in front.
+    "(classmap cm ())",
+    "(common co ())",
+    "(class cl ())(classorder (unordered cl))",
+    "(portcon tcp 0x10 (system_u object_r http_port_t low_low))",
+    "(portcon tcp 010 (system_u object_r http_port_t low_low))",
+    "(portcon tcp 09 (system_u object_r http_port_t low_low))",
+    "(portcon tcp +5 (system_u object_r http_port_t low_low))",
+    "(portcon tcp -5 (system_u object_r http_port_t low_low))",
+    "(portcon tcp (1 0x10) (system_u object_r http_port_t low_low))",
+    "(pirqcon 0x10 (system_u object_r http_port_t low_low))",
+    "(ioportcon 0x10 (system_u object_r http_port_t low_low))",
+    "(ibendportcon dev 0x10 (system_u object_r http_port_t low_low))",
+    "(macro m ((type a)) (optional a))(call m (init_t))",
 ];
 
 /// Class maps as long as the compiler takes them; ours end at 4096.
