@@ -1,10 +1,11 @@
 //! Parsing and resolving SELinux policy, beside the tools of the SELinux userspace where they are installed.
 //!
-//! Debian's policy is used where `selinux-policy-default` is installed; the built-in base otherwise.
+//! Debian's policy is used where `selinux-policy-default` is installed; the built-in base otherwise. At the end the peak
+//! memory of each is printed: `cargo bench -p spo-benches --bench spo_selinux_cil -- debian`.
 
 use std::{hint::black_box, path::Path, process::Command};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use spo_model::selinux::SelinuxProfileSpec;
 use spo_selinux_cil::{
     Base, NoAncestors, Options, avc, render,
@@ -116,4 +117,59 @@ fn profiles(c: &mut Criterion) {
 }
 
 criterion_group!(benches, profiles, whole_policy);
-criterion_main!(benches);
+
+/// Set for the process whose memory is measured: it parses and resolves once.
+const CHILD: &str = "SPO_BENCH_RESOLVE_ONCE";
+
+fn main() {
+    if std::env::var_os(CHILD).is_some() {
+        let files = debian().expect("Debian's policy");
+        let options = resolve::Options::default().with_multiple_declarations(true);
+        black_box(resolve(&parse(&files), &options).expect("policy"));
+        return;
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    if std::env::args().any(|a| a == "--bench") {
+        memory();
+    }
+}
+
+/// The peak memory of parsing and resolving Debian's policy, of this crate and of the peers.
+fn memory() {
+    let Some(files) = debian() else { return };
+    let out = std::env::temp_dir().join(format!("spo-bench-{}", std::process::id()));
+    let contexts = out.with_extension("contexts");
+    let files: Vec<&String> = files.iter().map(|f| &f.0).collect();
+    let mut ours = Command::new(std::env::current_exe().expect("this program"));
+    let mut tree = Command::new("secil2tree");
+    tree.args(["-A", "parse", "-o"]).arg(&out).args(&files);
+    let mut compiler = Command::new("secilc");
+    compiler.args(["-m", "-N", "-o"]).arg(&out).arg("-f").arg(&contexts).args(&files);
+    for (name, command) in [
+        ("spo-selinux-cil, parse and resolve", ours.env(CHILD, "1")),
+        ("secil2tree, parse", &mut tree),
+        ("secilc", &mut compiler),
+    ] {
+        match peak(command) {
+            Some(kilobytes) => println!("peak memory: {name}: {} MB", kilobytes / 1024),
+            None => println!("SKIPPED: memory: {name} cannot be measured here"),
+        }
+    }
+    let _ = std::fs::remove_file(&out);
+    let _ = std::fs::remove_file(&contexts);
+}
+
+/// The high-water mark of a program's resident memory in kilobytes, from `/proc` while it runs.
+fn peak(command: &mut Command) -> Option<u64> {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().ok()?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = None;
+    while child.try_wait().ok()?.is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        most = most.max(line.and_then(|l| l.trim().strip_suffix(" kB")?.parse().ok()));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    most
+}

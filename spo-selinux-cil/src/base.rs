@@ -3,7 +3,7 @@
 //! A base is resolved once. Each template is tried on it with a probe block, so that a profile can then be looked at
 //! without resolving anything again: what it may do is what its templates' probes may do, and its own rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spo_model::{Diagnostic, FieldPath, selinux::SelinuxProfileSpec};
 
@@ -24,6 +24,10 @@ pub struct Base {
     pub(crate) probes: BTreeMap<String, usize>,
     /// Templates that are not written here but found on the base.
     own_templates: bool,
+    /// Names of the modules.
+    modules: BTreeSet<String>,
+    /// Blocks at the top → the module each is in.
+    blocks: BTreeMap<String, String>,
 }
 
 /// Block names of probes start with this, which no Kubernetes name can.
@@ -49,11 +53,19 @@ impl Base {
         options: &resolve::Options,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut forest = Forest::new();
+        let mut names = BTreeSet::new();
         for (name, text) in modules {
             forest
                 .add(name, text)
                 .map_err(|d| vec![Diagnostic { path: FieldPath::root().key(name), ..d }])?;
+            names.insert(name.to_owned());
         }
+        let modules = names;
+        let block = |s: View<'_, '_>| {
+            let name = s.children().nth(1).filter(|_| s.head() == Some(word::BLOCK))?.text().to_owned();
+            Some((name, s.file().map(|f| forest.name(f)).unwrap_or_default().to_owned()))
+        };
+        let blocks = forest.all_statements().filter_map(block).collect();
         let declares = |forest: &Forest<'_>, name: &str| {
             forest.all_statements().any(|s| {
                 s.head() == Some(word::BLOCK) && s.children().nth(1).is_some_and(|n| n.text() == name)
@@ -88,7 +100,7 @@ impl Base {
         let policy = resolve(&forest, options)?;
         let probe = |n: &String| Some((n.clone(), policy.find(&format!("{PROBE}{n}.process"))?.as_type()?));
         let probes = names.iter().filter_map(probe).collect();
-        Ok(Self { policy, probes, own_templates })
+        Ok(Self { policy, probes, own_templates, modules, blocks })
     }
 
     /// The resolved policy, probes included.
@@ -106,6 +118,11 @@ impl Base {
         self.probes.keys().map(String::as_str)
     }
 
+    /// Whether a module of that name is in the base.
+    pub fn has_module(&self, name: &str) -> bool {
+        self.modules.contains(name)
+    }
+
     /// Checks a profile: its names are there, its permissions belong to their classes, and no `neverallow` rule of
     /// the base forbids what it asks for.
     ///
@@ -120,8 +137,20 @@ impl Base {
     ) -> Result<Profile<'b>, Vec<Diagnostic>> {
         let (templates, rules) = render::flatten(name, spec, ancestors)?;
         let mut found = Vec::new();
-        let mut profile =
-            Profile { base: self, probes: Vec::new(), templates: Vec::new(), rules: Vec::new() };
+        let mut profile = Profile {
+            base: self,
+            name: name.to_owned(),
+            probes: Vec::new(),
+            templates: Vec::new(),
+            rules: Vec::new(),
+        };
+        // The profile's own module may be there already: a base is often the policy of a node.
+        let own_module = |m: &&String| **m == render::module_name(name) || *m == name;
+        if let Some(module) = self.blocks.get(name).filter(|m| !own_module(m)) {
+            let message = format!("the base has a block {name:?} already, in its module {module:?}");
+            let d = Diagnostic::error("selinux-name-reserved", FieldPath::of("metadata.name"), message);
+            found.push(d.with_help("choose another name"));
+        }
         for template in templates {
             match self.probes.get(&template) {
                 Some(&probe) => {
@@ -212,6 +241,7 @@ impl Base {
 #[derive(Clone, Debug)]
 pub struct Profile<'b> {
     pub(crate) base: &'b Base,
+    pub(crate) name: String,
     /// Process types of the probes of its templates.
     pub(crate) probes: Vec<usize>,
     pub(crate) templates: Vec<String>,

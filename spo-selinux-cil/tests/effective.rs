@@ -1,36 +1,22 @@
 //! What profiles may effectively do, beside `sesearch` on the policy SELinux's own compiler makes.
 
+mod installed;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
+use installed::{compile, debian, folder, tools, write_all};
 use spo_model::selinux::SelinuxProfileSpec;
 use spo_selinux_cil::{
-    Base, Layout, NoAncestors, Options, policy, render, resolve,
+    Base, Layout, NoAncestors, Options, policy, profile, render, resolve,
     syntax::{Forest, Version},
     templates,
 };
 
-fn tools() -> bool {
-    for name in ["secilc", "seinfo", "sesearch"] {
-        let found = Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
-        if !found.is_ok_and(|o| o.status.success()) {
-            {
-                use std::io::Write as _;
-                // Past the capture of test output, so that a stranger sees it.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools"
-                );
-            }
-            assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "{name} is required");
-            return false;
-        }
-    }
-    true
-}
+const TOOLS: [&str; 3] = ["secilc", "seinfo", "sesearch"];
 
 /// Profiles that use every template, attributes as targets, inheritance, and names of both bases.
 fn profiles() -> BTreeMap<String, SelinuxProfileSpec> {
@@ -60,13 +46,6 @@ fn profiles() -> BTreeMap<String, SelinuxProfileSpec> {
         add(&format!("t{i}"), format!(r#"{{"inherit": [{{"name": "{template}"}}]}}"#));
     }
     all
-}
-
-fn compile(files: &[PathBuf], flags: &[&str], out: &Path) {
-    let mut command = Command::new("secilc");
-    command.args(flags).arg("-o").arg(out).arg("-f").arg(out.with_extension("contexts")).args(files);
-    let result = command.output().unwrap();
-    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
 }
 
 type Accesses = BTreeSet<(String, String, String)>;
@@ -117,7 +96,6 @@ fn ours(effective: &policy::Effective) -> Accesses {
 
 /// Renders all profiles, resolves them with the base here and compiles them there, and compares every type.
 fn compare(folder: &Path, base: &[(String, String)], flags: &[&str]) {
-    std::fs::create_dir_all(folder).unwrap();
     let profiles = profiles();
     let mut texts: Vec<(String, String)> = base.to_vec();
     texts.push(("templates".to_owned(), templates::TEMPLATES.to_owned()));
@@ -125,14 +103,8 @@ fn compare(folder: &Path, base: &[(String, String)], flags: &[&str]) {
         let module = render(name, Some("ns"), spec, &profiles, &Options::default()).unwrap();
         texts.push((module.module, module.cil));
     }
-    let mut files = Vec::new();
-    for (name, text) in &texts {
-        let path = folder.join(format!("{name}.cil"));
-        std::fs::write(&path, text).unwrap();
-        files.push(path);
-    }
     let binary = folder.join("policy.bin");
-    compile(&files, flags, &binary);
+    compile(flags, &write_all(folder, &texts), &binary);
 
     let mut forest = Forest::new();
     for (name, text) in &texts {
@@ -180,44 +152,162 @@ fn compare(folder: &Path, base: &[(String, String)], flags: &[&str]) {
 
 #[test]
 fn profiles_on_the_minimal_base() {
-    if tools() {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("effective-minimal");
-        compare(&folder, &[("base".to_owned(), templates::minimal_base())], &[]);
+    if tools(&TOOLS) {
+        let base = [("base".to_owned(), templates::minimal_base())];
+        compare(&folder("effective-minimal"), &base, &[]);
     }
 }
 
 #[test]
 fn profiles_on_debians_policy() {
-    let modules = "/usr/share/selinux/default";
-    if !Path::new(modules).join("base.pp.bz2").exists() {
-        {
-            use std::io::Write as _;
-            // Past the capture of test output, so that a stranger sees it.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: debian: selinux-policy-default is not installed; install with scripts/install-test-tools"
-            );
+    let Some(base) = debian() else { return };
+    if tools(&TOOLS) {
+        compare(&folder("effective-debian"), &base, &["-m", "-N"]);
+    }
+}
+
+/// What `sediff` says of the compiled policies of two profiles of one name: what the second allows the process type
+/// more, and what less. It expands attributes and shows a rule with other permissions as one that was modified.
+fn sediff(folder: &Path, a: &[(String, String)], b: &[(String, String)]) -> [Accesses; 2] {
+    let [a, b] = [("a", a), ("b", b)].map(|(side, texts)| {
+        let binary = folder.join(format!("{side}.bin"));
+        let folder = folder.join(side);
+        std::fs::create_dir_all(&folder).unwrap();
+        compile(&[], &write_all(&folder, texts), &binary);
+        binary
+    });
+    let output = Command::new("sediff").arg("--allow").args([a, b]).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found = [Accesses::new(), Accesses::new()];
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let line = line.trim();
+        let Some((sign, rule)) = line.split_once(" allow p.process ") else { continue };
+        let rule = rule.split(';').next().unwrap();
+        let (target, rest) = rule.split_once(':').unwrap();
+        let (class, permissions) = rest.split_once(' ').unwrap();
+        for p in permissions.trim_matches(['{', '}', ' ']).split_whitespace() {
+            let (side, p) = match (sign, p.strip_prefix('+'), p.strip_prefix('-')) {
+                ("*", Some(p), _) => (0, p),
+                ("*", _, Some(p)) => (1, p),
+                ("*", None, None) => continue,
+                ("+", ..) => (0, p),
+                ("-", ..) => (1, p),
+                _ => panic!("{line}"),
+            };
+            found[side].insert((target.to_owned(), class.to_owned(), p.to_owned()));
         }
-        assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "the policy is required");
+    }
+    found
+}
+
+/// Added and removed rules of [`profile::diff`], with the names the compiled policy has for the own types.
+fn our_diff(a: &policy::Effective, b: &policy::Effective) -> [Accesses; 2] {
+    let d = profile::diff(a, b);
+    [d.added, d.removed].map(|all| {
+        let named = |a: policy::Access| match &a.target[..] {
+            "@self" => ("p.process".to_owned(), a.class, a.permission),
+            "socket" => ("p.socket".to_owned(), a.class, a.permission),
+            _ => (a.target, a.class, a.permission),
+        };
+        all.into_iter().map(named).collect()
+    })
+}
+
+/// The module the existing operator writes for a profile without ancestors, from the facts about its shape: templates in
+/// their order, rules sorted, the own type spelled out.
+fn upstream(name: &str, spec: &SelinuxProfileSpec) -> String {
+    let mut text = format!("(block {name}\n(blockinherit container)\n");
+    for entry in spec.inherits().iter().filter(|e| e.name.as_str() != "container") {
+        text += &format!("(blockinherit {})\n", entry.name);
+    }
+    for (target, classes) in spec.allow.iter().flatten() {
+        for (class, permissions) in classes {
+            let own = format!("{name}.process");
+            let target = if target.is_own() { &own } else { target.as_str() };
+            let permissions: BTreeSet<String> = permissions.iter().map(ToString::to_string).collect();
+            let permissions = permissions.into_iter().collect::<Vec<_>>().join(" ");
+            text += &format!("(allow process {target} ( {class} ( {permissions} )))\n");
+        }
+    }
+    text + ")\n"
+}
+
+/// Our module and the existing operator's make the same policy: `sediff` has nothing to say.
+#[test]
+fn the_module_means_what_the_existing_operators_means() {
+    if !tools(&["secilc", "sediff"]) {
         return;
     }
-    if !tools() {
+    let folder = folder("sediff-upstream");
+    let all = profiles();
+    let compiled = |side: &str, module: &dyn Fn(&str, &SelinuxProfileSpec) -> String| {
+        let mut texts = vec![
+            ("base".to_owned(), templates::minimal_base()),
+            ("templates".to_owned(), templates::TEMPLATES.to_owned()),
+        ];
+        // `child` has an ancestor, where the other operator's meaning is another one.
+        for (name, spec) in all.iter().filter(|(n, _)| *n != "child") {
+            texts.push((name.clone(), module(name, spec)));
+        }
+        let folder = folder.join(side);
+        std::fs::create_dir_all(&folder).unwrap();
+        let binary = folder.join("policy.bin");
+        compile(&[], &write_all(&folder, &texts), &binary);
+        binary
+    };
+    let ours = compiled("ours", &|name, spec| {
+        render(name, None, spec, &NoAncestors, &Options::default()).unwrap().cil
+    });
+    let theirs = compiled("theirs", &upstream);
+    let output = Command::new("sediff").args([&ours, &theirs]).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let differences = said.lines().filter(|l| !l.trim().is_empty() && !l.starts_with("Policy Properties"));
+    assert_eq!(differences.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+/// Two versions of a profile, every pair of some, differ as `sediff` says; and so does one profile on two bases.
+#[test]
+fn differences_are_those_of_sediff() {
+    if !tools(&["secilc", "sediff"]) {
         return;
     }
-    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-policy-effective");
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/convert-debian-policy");
-    assert!(Command::new("sh").arg(script).arg(modules).arg(&out).status().unwrap().success());
-    let mut base: Vec<(String, String)> = std::fs::read_dir(&out)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "cil"))
-        .map(|p| {
-            (p.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&p).unwrap())
-        })
-        .collect();
-    base.sort();
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("effective-debian");
-    compare(&folder, &base, &["-m", "-N"]);
+    let folder = folder("sediff");
+    let texts = |base: &str, spec: &SelinuxProfileSpec| {
+        let module = render("p", None, spec, &NoAncestors, &Options::default()).unwrap();
+        let own = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        vec![own("base", base), own("templates", templates::TEMPLATES), own("p", &module.cil)]
+    };
+    let minimal = templates::minimal_base();
+    let load = |text: &str| Base::load([("base", text)], &resolve::Options::default()).unwrap();
+    let base = load(&minimal);
+    let effective = |base: &Base, spec| base.check("p", spec, &NoAncestors).unwrap().effective();
+    let specs = [
+        r#"{}"#,
+        r#"{"allow": {"http_port_t": {"tcp_socket": ["name_bind"]}}}"#,
+        r#"{"allow": {"port_type": {"tcp_socket": ["name_bind", "name_connect"]}, "@self": {"tcp_socket": ["listen"]}}}"#,
+        r#"{"allow": {"etc_t": {"file": ["read", "open"]}, "socket": {"sock_file": ["watch"]}}}"#,
+        r#"{"inherit": [{"name": "net_container"}, {"name": "log_rw_container"}],
+            "allow": {"configfile": {"file": ["read", "open", "getattr"]}}}"#,
+        r#"{"inherit": [{"name": "tmp_container"}, {"name": "x_container"}]}"#,
+    ];
+    let specs: Vec<SelinuxProfileSpec> = specs.iter().map(|s| serde_json::from_str(s).unwrap()).collect();
+    for (i, a) in specs.iter().enumerate() {
+        for (j, b) in specs.iter().enumerate().filter(|(j, _)| *j != i) {
+            let theirs = sediff(&folder, &texts(&minimal, a), &texts(&minimal, b));
+            assert!(theirs.iter().any(|t| !t.is_empty()), "{i} and {j} differ");
+            assert_eq!(our_diff(&effective(&base, a), &effective(&base, b)), theirs, "{i} and {j}");
+        }
+    }
+    // A base that gives containers something else, and puts other types into an attribute.
+    let other = minimal.replace("(allow container_domain zero_device_t", "(allow container_domain device_t")
+        + "(type more_port_t)(typeattributeset port_type more_port_t)(roletype object_r more_port_t)";
+    let other_base = load(&other);
+    for (i, spec) in specs.iter().enumerate() {
+        let theirs = sediff(&folder, &texts(&minimal, spec), &texts(&other, spec));
+        assert!(!theirs[0].is_empty() && !theirs[1].is_empty(), "{i}");
+        assert_eq!(our_diff(&effective(&base, spec), &effective(&other_base, spec)), theirs, "{i}");
+    }
 }
 
 /// Flat and linked modules, and the shape the existing operator writes, mean the same.

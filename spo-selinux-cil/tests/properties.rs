@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use spo_model::selinux::{RawSelinuxProfileSpec, SelinuxProfileSpec};
 use spo_selinux_cil::{
-    Base, NoAncestors, Options,
-    avc::{Line, classify, parse, reduce},
-    profile, render, render_raw,
+    Base, Layout, NoAncestors, Options,
+    avc::{Event, Line, classify, join, parse, reduce},
+    compiler_output, profile, render, render_raw,
     resolve::{self, resolve},
     syntax::{Forest, MAX_DEPTH, Version, check, format, print},
     templates,
@@ -167,6 +167,78 @@ proptest! {
                 prop_assert!(again.is_ok(), "{record}: {again:?}");
             }
         }
+    }
+
+    /// Lines of an event in any order, with others between: no decision is lost or made up.
+    #[test]
+    fn joining_keeps_every_decision(order in proptest::collection::vec((0usize..7, 0u64..4), 0..200)) {
+        let bodies = [
+            "AVC msg=audit(1.2:N): avc:  denied  { read } for  pid=1 name=\"f\" ino=7 scontext=u:r:a:s0 tcontext=u:r:b:s0 tclass=file",
+            "SYSCALL msg=audit(1.2:N): syscall=2 success=no exit=-13 pid=1 comm=\"x\" exe=\"/bin/x\"",
+            "CWD msg=audit(1.2:N): cwd=\"/d\"",
+            "PATH msg=audit(1.2:N): item=0 name=\"f\" inode=7 nametype=NORMAL",
+            "SELINUX_ERR msg=audit(1.2:N): op=security_compute_av reason=bounds scontext=u:r:a:s0 tcontext=u:r:b:s0 tclass=file perms=read",
+            "EOE msg=audit(1.2:N): ",
+            "MAC_POLICY_LOAD msg=audit(1.2:N): loaded",
+        ];
+        let line = |(kind, n): &(usize, u64)| parse(&format!("type={}", bodies[*kind].replace(":N)", &format!(":{n})")))).unwrap();
+        let events = join(order.iter().map(line));
+        let count = |f: fn(&Event) -> bool| events.iter().filter(|e| f(e)).count();
+        let written = |kind| order.iter().filter(|o| o.0 == kind).count();
+        prop_assert_eq!(count(|e| matches!(e, Event::Access(_))), written(0));
+        prop_assert_eq!(count(|e| matches!(e, Event::Refusal(_))), written(4));
+        prop_assert_eq!(count(|e| matches!(e, Event::PolicyLoad)), written(6));
+        for event in &events {
+            if let Event::Access(r) = event {
+                prop_assert!(matches!(r.path(), Some("f" | "/d/f")), "{:?}", r.path());
+            }
+        }
+    }
+
+    #[test]
+    fn any_output_of_a_tool_is_read(text in "\\PC{0,200}", order in proptest::collection::vec(0usize..9, 0..60)) {
+        let lines = [
+            "Failed to resolve allow statement at /s/modules/350/a/cil:3",
+            "Failed to resolve permission x at /s/modules/350/b/cil:3",
+            "neverallow check failed at c.cil:7",
+            "    <root>",
+            "    block at d.cil:1",
+            "      (allow a b (file (read)))",
+            " (No such file or directory).",
+            "Failed to resolve AST",
+            "semodule:  Failed on e.cil!",
+        ];
+        let said = order.iter().map(|&i| lines[i]).collect::<Vec<_>>().join("\n");
+        for output in [text.clone(), said.clone(), format!("{said}\n{text}\n{said}")] {
+            let findings = compiler_output::read(&output);
+            prop_assert!(findings.len() <= compiler_output::MAX_FINDINGS);
+            for finding in findings {
+                prop_assert!(finding.place.as_ref().is_none_or(|p| output.contains(&p.module)));
+                let _ = finding.diagnostic(Some(&output));
+            }
+        }
+        // Module b is only named by words of the policy.
+        prop_assert!(compiler_output::read(&said).iter().all(|f| f.place.as_ref().is_none_or(|p| p.module != "b")));
+    }
+
+    /// Rules of ancestors merged into the module mean what they mean in a module of their own.
+    #[test]
+    fn flat_and_linked_modules_mean_the_same(parent in rules(), child in rules()) {
+        let mut child = child;
+        let mut inherits = child.inherits();
+        inherits.extend(serde_json::from_str::<Vec<_>>(r#"[{"kind": "SelinuxProfile", "name": "parent"}]"#).unwrap());
+        child.inherit = Some(inherits);
+        let all: std::collections::BTreeMap<String, SelinuxProfileSpec> = [("parent".to_owned(), parent.clone())].into();
+        let accesses = |layout| {
+            let module = |name: &str, spec| render(name, None, spec, &all, &Options::default().with_layout(layout)).unwrap().cil;
+            let mut forest = Forest::new();
+            for text in [templates::minimal_base(), templates::TEMPLATES.to_owned(), module("parent", &parent), module("child", &child)] {
+                forest.add("", text).unwrap();
+            }
+            let policy = resolve(&forest, &resolve::Options::default().with_neverallow(false)).unwrap_or_else(|e| panic!("{}", e[0]));
+            policy.effective(policy.find("child.process").unwrap()).into_keys().collect::<std::collections::BTreeSet<_>>()
+        };
+        prop_assert_eq!(accesses(Layout::Flat), accesses(Layout::Linked));
     }
 
     /// What two profiles together may do is what each may do: rules only ever add.

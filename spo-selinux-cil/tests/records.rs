@@ -1,25 +1,14 @@
 //! AVC records a real kernel wrote.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod installed;
+
+use std::collections::BTreeMap;
 
 use spo_selinux_cil::avc::{Line, Record, parse, reduce};
 
 fn corpus(file: &str) -> Option<String> {
-    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    let path = std::env::var_os("SPO_CORPUS").map_or(default, PathBuf::from).join(file);
-    let text = std::fs::read(&path).ok();
-    if text.is_none() {
-        {
-            use std::io::Write as _;
-            // Past the capture of test output, so that a stranger sees it.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: corpus: no {}; set SPO_CORPUS to the corpus directory",
-                path.display()
-            );
-        }
-    }
-    text.map(|t| String::from_utf8_lossy(&t).into_owned())
+    let text = std::fs::read(installed::corpus()?.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn records(text: &str) -> Vec<(&str, Record)> {

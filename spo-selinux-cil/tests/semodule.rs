@@ -1,34 +1,15 @@
 //! What the installed tools really print, read: `semodule` on a module store of its own, and `secilc`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod installed;
 
+use std::{path::PathBuf, process::Command};
+
+use installed::{folder, secilc, tools};
 use spo_model::Severity;
 use spo_selinux_cil::{
     compiler_output::{Finding, read},
     templates,
 };
-
-/// Whether a tool is there; loud where it is not, an error where it must be.
-fn tool(name: &str) -> bool {
-    let found =
-        Command::new("sh").args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {name}")]).output();
-    if found.is_ok_and(|o| o.status.success()) {
-        return true;
-    }
-    {
-        use std::io::Write as _;
-        // Past the capture of test output, so that a stranger sees it.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: oracle: {name} is not installed; install with scripts/install-test-tools"
-        );
-    }
-    assert!(std::env::var_os("SPO_REQUIRE_TOOLS").is_none_or(|v| v != "1"), "{name} is required");
-    false
-}
 
 /// A module store with our minimal base and templates, apart from the machine's own; nothing is loaded into a kernel.
 struct Store {
@@ -37,8 +18,7 @@ struct Store {
 
 impl Store {
     fn new(name: &str) -> Self {
-        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&root);
+        let root = folder(name);
         for folder in
             ["etc/selinux/mini/contexts/files", "etc/selinux/mini/policy", "var/lib/selinux/mini/active"]
         {
@@ -108,7 +88,7 @@ const FAULTS: [(&str, u32, &str); 16] = [
 
 #[test]
 fn every_fault_is_found_in_its_module_and_line() {
-    if !tool("semodule") {
+    if !tools(&["semodule"]) {
         return;
     }
     let store = Store::new("semodule-faults");
@@ -130,7 +110,7 @@ fn every_fault_is_found_in_its_module_and_line() {
 /// The guard is in one module, the rules in others, one of them through a template.
 #[test]
 fn every_profile_that_breaks_a_guard_is_named() {
-    if !tool("semodule") {
+    if !tools(&["semodule"]) {
         return;
     }
     let store = Store::new("semodule-guard");
@@ -154,7 +134,7 @@ fn every_profile_that_breaks_a_guard_is_named() {
 
 #[test]
 fn what_has_no_line_still_names_its_module() {
-    if !tool("semodule") {
+    if !tools(&["semodule"]) {
         return;
     }
     let store = Store::new("semodule-modules");
@@ -185,20 +165,23 @@ fn what_has_no_line_still_names_its_module() {
 
 #[test]
 fn secilc_says_the_same_about_files() {
-    if !tool("secilc") {
+    if !tools(&["secilc"]) {
         return;
     }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("secilc-output");
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = folder("secilc-output");
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
     let base = write("base.cil", &templates::minimal_base());
+    let compile = |files: &[&PathBuf]| {
+        let output = secilc(&[], files, &folder.join("policy.bin"));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
     for (i, (text, line, words)) in FAULTS.iter().enumerate() {
         let file = write(&format!("spo_faulty{i}.cil"), text);
-        let output = compile(&folder, &[&base, &file]);
+        let output = compile(&[&base, &file]);
         let found = read(&output);
         let place = found[0].place.as_ref().unwrap_or_else(|| panic!("{text}: {output}"));
         assert_eq!((place.module.clone(), place.priority), (format!("spo_faulty{i}"), None), "{output}");
@@ -207,15 +190,8 @@ fn secilc_says_the_same_about_files() {
         let span = found[0].diagnostic(Some(text)).span;
         assert!(late || span.is_some_and(|s| s.line == *line && s.end <= text.len()), "{text}");
     }
-    let output = compile(&folder, &[&base, &folder.join("nowhere.cil")]);
+    let output = compile(&[&base, &folder.join("nowhere.cil")]);
     assert!(read(&output)[0].message.contains("nowhere.cil"), "{output}");
-    let output = compile(&folder, &[&base]);
+    let output = compile(&[&base]);
     assert_eq!(read(&output), [], "a policy that compiles has no findings");
-}
-
-/// The error output of the compiler.
-fn compile(folder: &Path, files: &[&PathBuf]) -> String {
-    let mut command = Command::new("secilc");
-    command.arg("-o").arg(folder.join("policy.bin")).arg("-f").arg(folder.join("contexts")).args(files);
-    String::from_utf8_lossy(&command.output().unwrap().stderr).into_owned()
 }

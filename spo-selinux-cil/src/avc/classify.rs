@@ -17,7 +17,11 @@ pub enum Cause {
     Constraint,
     /// The role may not change to the other one.
     Role,
-    /// Rules allow it and constraints hold: a type bound, or the policy was another one then.
+    /// Rules allow it, but the type is bounded and its parent may not (`typebounds`). A rule for the parent helps.
+    Bounds,
+    /// A context is not in the policy.
+    InvalidContext,
+    /// Rules allow it and constraints hold: the policy was another one then.
     Other,
     /// The labels are not known.
     Unknown,
@@ -32,6 +36,9 @@ pub fn classify(record: &Record, policy: Option<&Policy>) -> Cause {
     let (Label::Context(source), Label::Context(target)) = (&record.source, &record.target) else {
         return Cause::Unknown;
     };
+    if !record.bounded.is_empty() {
+        return Cause::Bounds;
+    }
     match policy.and_then(|p| on_policy(record, source, target, p)) {
         Some(cause) => cause,
         None if out_of_reach(source, target) => Cause::Constraint,
@@ -47,6 +54,9 @@ fn on_policy(record: &Record, source: &Context, target: &Context, policy: &Polic
         if !answer.allowed {
             let conditional = answer.reasons.iter().any(|r| matches!(r, Why::Conditional(..)));
             return Some(if conditional { Cause::Boolean } else { Cause::TypeEnforcement });
+        }
+        if policy.bound_forbids(&source.type_, &target.type_, &record.class, permission) {
+            return Some(Cause::Bounds);
         }
         let holds = policy.constraints_hold(source, target, &record.class, permission);
         if holds == Some(false) {
@@ -109,5 +119,23 @@ mod tests {
         }
         let r = record("u:staff_r:a:s0", "u:sysadm_r:b:s0", "process", "transition");
         assert_eq!(classify(&r, None), Cause::Role);
+    }
+
+    #[test]
+    fn a_bound_takes_back_what_a_rule_grants() {
+        use crate::{
+            resolve::{Options, resolve},
+            syntax::Forest,
+        };
+        let text = "(class file (read write))(classorder (file))(type up_t)(type low_t)(type x_t)
+            (typebounds up_t low_t)(allow up_t x_t (file (read)))(allow low_t x_t (file (read write)))";
+        let forest = Forest::parse(text).unwrap();
+        let options = Options::default().with_complete(false).with_neverallow(false);
+        let policy = resolve(&forest, &options).unwrap();
+        let label = |t: &str| format!("u:r:{t}:s0");
+        let cause = |permission: &str| {
+            classify(&record(&label("low_t"), &label("x_t"), "file", permission), Some(&policy))
+        };
+        assert_eq!((cause("write"), cause("read")), (Cause::Bounds, Cause::Other));
     }
 }

@@ -1,20 +1,24 @@
 //! AVC records: what the kernel logs when it denies (or is told to log) an access.
 //!
 //! ```text
-//! line ──parse──► Line (record, path, policy load, other) ──classify──► cause ──reduce──► profile, evidence
+//! line ──parse──► Line ──Joiner──► records, refusals ──classify──► cause ──reduce──► profile, evidence
 //! ```
 //!
 //! Source of the format: `avc_audit_pre_callback` and `avc_audit_post_callback` of the kernel's
-//! `security/selinux/avc.c`, the fields of `dump_common_audit_data`, and how auditd, the kernel log and journald
-//! frame them.
+//! `security/selinux/avc.c`, the fields of `dump_common_audit_data`, `audit_log_exit` of `kernel/auditsc.c` for the
+//! records beside them, `security/selinux/ss/services.c` for refusals, and how auditd, the kernel log and journald frame
+//! them.
 
 mod classify;
+mod frame;
+mod join;
 mod parse;
 mod reduce;
 
 use std::fmt;
 
 pub use classify::{Cause, classify};
+pub use join::{Call, Event, Joiner, MAX_PENDING, PathItem, join};
 pub use parse::{AvcError, parse};
 pub use reduce::{MAX_EVIDENCE, Note, Reduction, reduce};
 
@@ -26,13 +30,10 @@ use crate::policy::Context;
 pub enum Line {
     /// An access decision.
     Avc(Box<Record>),
-    /// The path of an object of the record with the same stamp.
-    Path {
-        /// Which event it belongs to.
-        stamp: Stamp,
-        /// The path.
-        path: String,
-    },
+    /// The security server refused something, or took it back: `SELINUX_ERR`.
+    Refusal(Box<Refusal>),
+    /// Another record of an event, which a [`Joiner`] puts to the access decisions of that event.
+    Sibling(Box<Sibling>),
     /// A policy was loaded: the kernel forgot what it had logged once already.
     PolicyLoad,
     /// Anything else.
@@ -66,6 +67,89 @@ pub struct Record {
     pub fields: Vec<(String, Value)>,
     /// Fields auditd added to explain numbers.
     pub enriched: Vec<(String, String)>,
+    /// The system call it happened in, where other records of the same event tell; a [`Joiner`] fills it.
+    pub call: Option<Box<Call>>,
+    /// Permissions the policy's rules grant but a bound takes back (`typebounds`), where a [`Refusal`] of the same
+    /// event says so; a [`Joiner`] fills it.
+    pub bounded: Vec<String>,
+}
+
+/// What the security server says when it refuses something or takes it back.
+///
+/// `security_compute_av` with the reason `bounds` takes permissions back that the type's bounding parent lacks;
+/// `security_bounded_transition` refuses a change to a type that is not bounded; operations with an invalid context met
+/// a context the policy has no place for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The machine, where auditd says so.
+    pub node: Option<String>,
+    /// When, and which event.
+    pub stamp: Option<Stamp>,
+    /// What was refused: the field `op`.
+    pub operation: String,
+    /// Why, where it is told: `bounds`.
+    pub reason: Option<String>,
+    /// Who, or the context before a change.
+    pub source: Option<Context>,
+    /// On what, or the context after a change.
+    pub target: Option<Context>,
+    /// Class of the object.
+    pub class: Option<String>,
+    /// The permissions that were taken back.
+    pub permissions: Vec<String>,
+    /// The context that is not valid.
+    pub invalid: Option<String>,
+    /// All other fields in their order.
+    pub fields: Vec<(String, Value)>,
+}
+
+impl Refusal {
+    /// What is behind it: a bound, or a context that is not in the policy.
+    pub fn cause(&self) -> Cause {
+        let bounds =
+            self.reason.as_deref() == Some("bounds") || self.operation == "security_bounded_transition";
+        match bounds {
+            true => Cause::Bounds,
+            false if self.invalid.is_some() => Cause::InvalidContext,
+            false => Cause::Other,
+        }
+    }
+}
+
+/// A record that tells more about an event: its system call, directory, paths, end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    /// The machine, where auditd says so.
+    pub node: Option<String>,
+    /// Which event.
+    pub stamp: Stamp,
+    /// What it tells.
+    pub kind: SiblingKind,
+    /// Its fields in their order, hexadecimal strings decoded.
+    pub fields: Vec<(String, Value)>,
+}
+
+impl Sibling {
+    /// The text of a field.
+    pub fn field(&self, key: &str) -> Option<&str> {
+        self.fields.iter().find(|f| f.0 == key).map(|f| f.1.as_str())
+    }
+}
+
+/// Records beside an access decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SiblingKind {
+    /// `AVC_PATH`: the path of the object.
+    AvcPath,
+    /// `SYSCALL`: number, arguments, result and process of the system call.
+    Syscall,
+    /// `CWD`: the working directory.
+    Directory,
+    /// `PATH`: a path the system call looked up.
+    Path,
+    /// `EOE`: nothing more comes.
+    End,
 }
 
 /// Which event a line is about.
@@ -138,17 +222,23 @@ impl Record {
 
     /// The process.
     pub fn pid(&self) -> Option<u32> {
-        self.field("pid")?.parse().ok()
+        self.field("pid").map_or_else(|| self.call.as_ref()?.pid, |pid| pid.parse().ok())
     }
 
     /// The command name.
     pub fn comm(&self) -> Option<&str> {
-        self.field("comm")
+        self.field("comm").or_else(|| self.call.as_ref()?.comm.as_deref())
     }
 
-    /// The path of the object, or the last part of it.
+    /// The program: a decision of the kernel names it only in the record of the system call.
+    pub fn exe(&self) -> Option<&str> {
+        self.field("exe").or_else(|| self.call.as_ref()?.exe.as_deref())
+    }
+
+    /// The path of the object: its own, or the one the system call looked up; at least the last part of it.
     pub fn path(&self) -> Option<&str> {
-        self.field("path").or_else(|| self.field("name"))
+        let looked_up = || self.call.as_ref()?.object.as_deref();
+        self.field("path").or_else(looked_up).or_else(|| self.field("name"))
     }
 
     /// The port the access is about: bound (`src`) or connected to (`dest`).

@@ -1,14 +1,30 @@
 //! One line → one record, in every frame it is logged in.
 
-use super::{Label, Line, Record, Stamp, Value};
+use super::{
+    Label, Line, Record, Refusal, Sibling, Value,
+    frame::{Kind, frame},
+};
 use crate::policy::Context;
 
 /// Longest line that is read; the kernel's records have at most 8970 bytes (`MAX_AUDIT_MESSAGE_LENGTH`).
-const MAX_LINE: usize = 64 * 1024;
+const MAX_LINE: usize = 16 * 1024;
 
 /// Fields a process can influence: the kernel writes them in quotes, or in hexadecimal where they have other bytes.
-const UNTRUSTED: [&str; 12] =
-    ["comm", "exe", "path", "name", "dev", "kmod", "netif", "srawcon", "trawcon", "key_desc", "cwd", "ocomm"];
+const UNTRUSTED: [&str; 13] = [
+    "comm",
+    "cwd",
+    "dev",
+    "exe",
+    "invalid_context",
+    "key_desc",
+    "kmod",
+    "name",
+    "netif",
+    "ocomm",
+    "path",
+    "srawcon",
+    "trawcon",
+];
 
 /// Reads a line of an audit log, a kernel log, or a journal. Lines about other things are [`Line::Other`].
 ///
@@ -27,11 +43,20 @@ pub fn parse(line: &str) -> Result<Line, AvcError> {
     match frame.kind {
         Kind::Avc | Kind::UserAvc => {}
         Kind::PolicyLoad => return Ok(Line::PolicyLoad),
-        Kind::Path => {
+        Kind::SelinuxErr => {
+            return Ok(match refusal(frame.body) {
+                Some(mut refusal) => {
+                    refusal.node = frame.node.map(str::to_owned);
+                    refusal.stamp = frame.stamp;
+                    Line::Refusal(Box::new(refusal))
+                }
+                None => Line::Other,
+            });
+        }
+        Kind::Sibling(kind) => {
             let stamp = frame.stamp.ok_or(AvcError::Stamp)?;
-            let path =
-                fields(frame.body).into_iter().find(|f| f.0 == "path").ok_or(AvcError::Missing("path"))?;
-            return Ok(Line::Path { stamp, path: path.1.as_str().to_owned() });
+            let (node, fields) = (frame.node.map(str::to_owned), owned(fields(frame.body)));
+            return Ok(Line::Sibling(Box::new(Sibling { node, stamp, kind, fields })));
         }
     }
     let body = match frame.kind {
@@ -81,142 +106,6 @@ pub enum AvcError {
     Stamp,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Avc,
-    UserAvc,
-    Path,
-    PolicyLoad,
-}
-
-struct Frame<'l> {
-    node: Option<&'l str>,
-    kind: Kind,
-    stamp: Option<Stamp>,
-    body: &'l str,
-}
-
-fn frame(line: &str) -> Option<Frame<'_>> {
-    let (node, rest) = match line.strip_prefix("node=") {
-        Some(rest) => rest.split_once(' ').map(|(n, r)| (Some(n), r))?,
-        None => (None, line),
-    };
-    if let Some(rest) = rest.strip_prefix("type=") {
-        return typed(node, rest);
-    }
-    let rest = kernel_prefix(rest).unwrap_or(rest);
-    if let Some(rest) = rest.strip_prefix("audit: type=") {
-        return typed(node, rest);
-    }
-    // Kernels before 2.6.16 wrote no type.
-    if rest.starts_with("audit(") {
-        let (stamp, body) = stamp(rest)?;
-        return body.trim_start().starts_with("avc:").then_some(Frame {
-            node,
-            kind: Kind::Avc,
-            stamp: Some(stamp),
-            body,
-        });
-    }
-    journal(node, rest)
-}
-
-/// `AVC msg=audit(…): …`, `1400 audit(…): …`.
-fn typed<'l>(node: Option<&'l str>, rest: &'l str) -> Option<Frame<'l>> {
-    let (name, rest) = rest.split_once(' ')?;
-    let kind = match name {
-        "AVC" | "1400" | "UNKNOWN[1400]" => Kind::Avc,
-        "USER_AVC" | "1107" | "UNKNOWN[1107]" => Kind::UserAvc,
-        "AVC_PATH" | "1402" => Kind::Path,
-        "MAC_POLICY_LOAD" | "1403" => Kind::PolicyLoad,
-        _ => return None,
-    };
-    let rest = rest.strip_prefix("msg=").unwrap_or(rest);
-    let (stamp, body) = stamp(rest)?;
-    Some(Frame { node, kind, stamp: Some(stamp), body })
-}
-
-/// What is in front of a message in the kernel log and in files made from it: `<5>`, `[ 12.3] `, the header of
-/// /dev/kmsg, or a syslog header that ends in `kernel: `.
-fn kernel_prefix(line: &str) -> Option<&str> {
-    let time = |t: &str| -> Option<usize> {
-        let end = t.strip_prefix('[')?.find(']')? + 2;
-        let inside = &t[1..end - 1];
-        let fine = inside.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b' '));
-        fine.then_some(end)
-    };
-    let skip_time = |t: &'_ str| time(t).map_or(0, |n| n + t[n..].len() - t[n..].trim_start().len());
-    if let Some((header, message)) = line.split_once(';') {
-        let kmsg = header.bytes().all(|b| b.is_ascii_digit() || matches!(b, b',' | b'-' | b'c'));
-        if kmsg && header.contains(',') {
-            return Some(message);
-        }
-    }
-    let mut rest = line;
-    if let Some((number, after)) = line.strip_prefix('<').and_then(|l| l.split_once('>'))
-        && number.bytes().all(|b| b.is_ascii_digit())
-    {
-        rest = after;
-    }
-    if rest.starts_with('[') {
-        return Some(&rest[skip_time(rest)..]);
-    }
-    // `Nov 23 04:50:00 host kernel: [ 12.3] …` and the ISO form: at most four words before the tag.
-    if let Some(at) = rest.find("kernel: ") {
-        let header = &rest[..at];
-        let words = header.split_ascii_whitespace().count();
-        if words <= 4
-            && (header.is_empty() || header.ends_with(' '))
-            && !header.contains([':']) | clock(header)
-        {
-            let message = &rest[at + "kernel: ".len()..];
-            return Some(&message[skip_time(message)..]);
-        }
-    }
-    Some(rest)
-}
-
-/// Whether the colons of a header are those of a time of day.
-fn clock(header: &str) -> bool {
-    header.split_ascii_whitespace().all(|word| {
-        !word.contains(':') || word.bytes().next().is_some_and(|b| b.is_ascii_digit()) && !word.ends_with(':')
-    })
-}
-
-/// `Nov 23 04:50:00 host audit[812]: AVC avc: …`, and the same without a header.
-fn journal<'l>(node: Option<&'l str>, line: &'l str) -> Option<Frame<'l>> {
-    let at = line.find("audit[")?;
-    let header = &line[..at];
-    if header.split_ascii_whitespace().count() > 4 || !clock(header) || !(at == 0 || header.ends_with(' ')) {
-        return None;
-    }
-    let (pid, rest) = line[at + "audit[".len()..].split_once("]: ")?;
-    if !pid.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let (name, body) = rest.split_once(' ')?;
-    let kind = match name {
-        "AVC" => Kind::Avc,
-        "USER_AVC" => Kind::UserAvc,
-        "MAC_POLICY_LOAD" => Kind::PolicyLoad,
-        _ => return None,
-    };
-    Some(Frame { node, kind, stamp: None, body })
-}
-
-/// `audit(seconds.milliseconds:serial): rest`.
-fn stamp(text: &str) -> Option<(Stamp, &str)> {
-    let (inside, rest) = text.strip_prefix("audit(")?.split_once("):")?;
-    let (time, serial) = inside.split_once(':')?;
-    let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let stamp = Stamp {
-        seconds: seconds.parse().ok()?,
-        milliseconds: fraction.parse().ok()?,
-        serial: serial.parse().ok()?,
-    };
-    Some((stamp, rest))
-}
-
 fn record(body: &str) -> Result<Record, AvcError> {
     let body = body.trim_start();
     let (decision, rest) = body.split_once(' ').ok_or(AvcError::Decision)?;
@@ -254,7 +143,10 @@ fn record(body: &str) -> Result<Record, AvcError> {
             "tcontext" => labels[1] = Some(context("tcontext", text)?),
             "ssid" => labels[0] = Some(sid("ssid", text)?),
             "tsid" => labels[1] = Some(sid("tsid", text)?),
-            "tclass" => class = Some(text.to_owned()),
+            "tclass" if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                class = Some(text.to_owned());
+            }
+            "tclass" => return Err(wrong("tclass", text)),
             "permissive" => {
                 permissive = match text {
                     "0" => Some(false),
@@ -279,10 +171,42 @@ fn record(body: &str) -> Result<Record, AvcError> {
         permissive,
         fields: others,
         enriched: Vec::new(),
+        call: None,
+        bounded: Vec::new(),
     })
 }
 
+/// `op=security_compute_av reason=bounds scontext=… tcontext=… tclass=… perms=a,b` and the other forms of
+/// `security/selinux/ss/services.c`. Texts without `op` are other messages of the same type.
+fn refusal(body: &str) -> Option<Refusal> {
+    let mut all = fields(body);
+    let mut take = |key: &str| {
+        let at = all.iter().position(|f| f.0 == key)?;
+        Some(all.remove(at).1.as_str().to_owned())
+    };
+    let operation = take("op")?;
+    let mut labels = |keys: [&str; 2]| keys.into_iter().find_map(&mut take).and_then(|t| Context::parse(&t));
+    let source = labels(["scontext", "oldcontext"]);
+    let target = labels(["tcontext", "newcontext"]);
+    let reason = take("reason");
+    let class = take("tclass");
+    let permissions = take("perms").unwrap_or_default();
+    let permissions = permissions.split(',').filter(|p| !p.is_empty()).map(str::to_owned).collect();
+    let invalid = take("invalid_context");
+    let fields = owned(all);
+    let (node, stamp) = (None, None);
+    Some(Refusal { node, stamp, operation, reason, source, target, class, permissions, invalid, fields })
+}
+
+fn owned(fields: Vec<(&str, Value)>) -> Vec<(String, Value)> {
+    fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+}
+
+/// The kernel writes contexts as they are: no name in them can have a quote, a blank or an equals sign.
 fn context(key: &'static str, text: &str) -> Result<Label, AvcError> {
+    if text.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\'' | b'=')) {
+        return Err(wrong(key, text));
+    }
     Context::parse(text).map(Label::Context).ok_or_else(|| wrong(key, text))
 }
 
@@ -341,6 +265,7 @@ fn decode(value: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::avc::{SiblingKind, Stamp};
 
     const TAIL: &str = "avc:  denied  { getattr open } for  pid=812 comm=\"web\" path=\"/srv/a b\" dev=\"vda\" ino=11 scontext=system_u:system_r:rec.process:s0:c1,c2 tcontext=system_u:object_r:var_t:s0 tclass=file permissive=1";
 
@@ -406,16 +331,60 @@ mod tests {
         for line in [
             format!("Nov 23 04:50:00 n1 myapp[7]: audit: type=1400 {a}: {TAIL}"),
             format!("Nov 23 04:50:00 n1 myapp: kernel: audit: type=1400 {a}: {TAIL}"),
-            format!("type=SYSCALL msg={a}: comm=\"x\" key=\"type=AVC msg={a}: {TAIL}\""),
             format!("type=AVC msg={a}: apparmor=\"DENIED\" operation=\"open\" name=\"{TAIL}\""),
             format!("myapp says audit[1]: AVC and more words here {TAIL}"),
             String::new(),
         ] {
             assert_eq!(parse(&line), Ok(Line::Other), "{line}");
         }
+        let inside = format!("type=SYSCALL msg={a}: comm=\"x\" key=\"type=AVC msg={a}: {TAIL}\"");
+        assert!(matches!(parse(&inside), Ok(Line::Sibling(s)) if s.field("comm") == Some("x")));
         assert!(parse("type=AVC msg=audit(1.2:3): avc:  denied  { read } for  pid=1").is_err());
         assert!(parse("type=AVC msg=audit(1.2:3): avc:  maybe  { read } for  pid=1").is_err());
         assert_eq!(parse("type=MAC_POLICY_LOAD msg=audit(1.2:3): policy loaded"), Ok(Line::PolicyLoad));
-        assert!(matches!(parse("type=AVC_PATH msg=audit(1.2:3):  path=\"/x\""), Ok(Line::Path { .. })));
+        let path = parse("type=AVC_PATH msg=audit(1.2:3):  path=\"/x\"");
+        assert!(matches!(path, Ok(Line::Sibling(s)) if s.kind == SiblingKind::AvcPath));
+    }
+
+    #[test]
+    fn every_form_of_a_refusal() {
+        let refusal = |line: &str| match parse(line) {
+            Ok(Line::Refusal(r)) => *r,
+            other => panic!("{line}: {other:?}"),
+        };
+        let r = refusal(
+            "type=SELINUX_ERR msg=audit(1.2:3): op=security_compute_av reason=bounds scontext=u:r:a.process:s0 tcontext=u:object_r:etc_t:s0 tclass=file perms=read,open",
+        );
+        assert_eq!((&r.operation[..], r.reason.as_deref()), ("security_compute_av", Some("bounds")));
+        assert_eq!(r.source.as_ref().unwrap().type_, "a.process");
+        assert_eq!(
+            (r.class.as_deref(), &r.permissions[..]),
+            (Some("file"), &["read", "open"].map(str::to_owned)[..])
+        );
+        let r = refusal(
+            "audit: type=1401 audit(1.2:3): op=security_bounded_transition seresult=denied oldcontext=u:r:a:s0 newcontext=u:r:b:s0",
+        );
+        assert_eq!((r.source.unwrap().type_, r.target.unwrap().type_), ("a".to_owned(), "b".to_owned()));
+        assert_eq!(r.fields, [("seresult".to_owned(), Value::Bare("denied".to_owned()))]);
+        // In quotes, or in hexadecimal where it has other bytes; older kernels wrote it bare.
+        for invalid in ["\"u:r:gone_t:s0\"", "753A723A676F6E655F743A7330", "u:r:gone_t:s0"] {
+            let r = refusal(&format!(
+                "type=SELINUX_ERR msg=audit(1.2:3): op=security_compute_sid invalid_context={invalid} scontext=u:r:a:s0 tcontext=u:r:b:s0 tclass=process"
+            ));
+            assert_eq!(r.invalid.as_deref(), Some("u:r:gone_t:s0"));
+        }
+        let r = refusal("Nov 23 04:50:00 n1 audit[81]: SELINUX_ERR op=setxattr invalid_context=\"x\"");
+        assert_eq!((r.stamp, r.source, r.invalid.as_deref()), (None, None, Some("x")));
+        for bad in [
+            "tcontext=u:r:b[\":s0 tclass=file",
+            "tcontext=\"u:r:b x:s0\" tclass=file",
+            "tcontext=u:r:b:s0 tclass=f:g",
+        ] {
+            let line =
+                format!("type=AVC msg=audit(1.2:3): avc:  denied  {{ read }} for  scontext=u:r:a:s0 {bad}");
+            assert!(matches!(parse(&line), Err(AvcError::Value { .. })), "{line}");
+        }
+        let other = "type=SELINUX_ERR msg=audit(1.2:3): SELinux:  unrecognized netlink message type=9";
+        assert_eq!(parse(other), Ok(Line::Other));
     }
 }

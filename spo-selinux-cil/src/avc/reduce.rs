@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spo_model::selinux::{ClassName, PermissionName, SelinuxProfileSpec, TargetType};
 
-use super::{Cause, Record, classify};
-use crate::{policy::Policy, syntax::Item};
+use super::{Cause, Record, Refusal, classify};
+use crate::{
+    policy::{Context, Policy},
+    syntax::Item,
+};
 
 /// What records amount to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +64,7 @@ pub fn reduce<'r>(
             continue;
         }
         let cause = classify(record, policy);
-        if matches!(cause, Cause::Constraint | Cause::Role) {
+        if matches!(cause, Cause::Constraint | Cause::Role | Cause::Bounds) {
             out.notes.insert(Note::NotCurable(cause, target.to_owned(), record.class.clone()));
             continue;
         }
@@ -110,6 +113,16 @@ pub fn reduce<'r>(
 }
 
 impl Reduction {
+    /// Notes what the security server refused to the recorded types: no rule of theirs helps.
+    pub fn note_refusal(&mut self, refusal: &Refusal, own: &dyn Fn(&str) -> bool) {
+        let type_ = |c: &Option<Context>| c.as_ref().map(|c| c.type_.clone()).unwrap_or_default();
+        if own(&type_(&refusal.source)) {
+            let target = refusal.invalid.clone().unwrap_or_else(|| type_(&refusal.target));
+            let class = refusal.class.clone().unwrap_or_else(|| "process".to_owned());
+            self.notes.insert(Note::NotCurable(refusal.cause(), target, class));
+        }
+    }
+
     /// `allowx` statements for a raw profile: they narrow `ioctl` to the commands that were seen.
     pub fn allowx(&self) -> Vec<String> {
         let statement = |((target, class), commands): (&(String, String), &BTreeSet<u16>)| {
@@ -129,6 +142,9 @@ fn evidence(record: &Record) -> Vec<String> {
     }
     if let Some(port) = record.port() {
         facts.push(format!("port {port}"));
+    }
+    if let Some(program) = record.exe() {
+        facts.push(format!("program {program}"));
     }
     facts
 }
@@ -194,6 +210,17 @@ mod tests {
         ]
         .into();
         assert_eq!(found.notes, expected);
+        let refusals = "type=SELINUX_ERR msg=audit(1.2:3): op=security_bounded_transition seresult=denied oldcontext=u:r:spo_rec_7.process:s0 newcontext=u:r:b_t:s0";
+        let Ok(Line::Refusal(refusal)) = parse(refusals) else { panic!("{refusals}") };
+        let mut noted = found.clone();
+        noted.note_refusal(&refusal, &own);
+        assert!(noted.notes.contains(&Note::NotCurable(
+            Cause::Bounds,
+            "b_t".to_owned(),
+            "process".to_owned()
+        )));
+        noted.note_refusal(&refusal, &|_| false);
+        assert_eq!(noted.notes.len(), found.notes.len() + 1);
         let mut reversed = all;
         reversed.reverse();
         assert_eq!(reduce(&reversed, &own, None), found);

@@ -125,6 +125,20 @@ impl Policy {
         Ok(Answer { allowed, permissive: self.permissive.contains(s), reasons })
     }
 
+    /// Whether a bound takes back what rules grant: the type is bounded, and the type that bounds it may not do the
+    /// same to the target, or to the target's own bound where it has one (`type_attribute_bounds_av` of the kernel's
+    /// `ss/services.c`).
+    pub(crate) fn bound_forbids(&self, source: &str, target: &str, class: &str, permission: &str) -> bool {
+        let parent = |name: &str| {
+            let child = u32::try_from(self.find(name)?.as_type()?).ok()?;
+            Some(self.types.get(*self.bounds.get(&child)? as usize)?.name.as_str())
+        };
+        parent(source).is_some_and(|above| {
+            let target = parent(target).unwrap_or(target);
+            self.query(above, target, class, permission).is_ok_and(|answer| !answer.allowed)
+        })
+    }
+
     /// The rules whose source has a type.
     pub(crate) fn rules_of(&self, source: usize) -> impl Iterator<Item = &AvRule> {
         let attributes = self.types.get(source).map_or(&[][..], |t| &t.attributes);

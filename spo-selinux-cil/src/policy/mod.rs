@@ -35,6 +35,8 @@ pub struct Policy {
     /// Blocks (by number) that rules come from through inheritance or calls.
     pub(crate) origins: Vec<Origin>,
     pub(crate) permissive: BitSet,
+    /// Type → the type that bounds it.
+    pub(crate) bounds: HashMap<u32, u32>,
     /// Rules by class, as ranges of `by_class`.
     pub(crate) by_class: Vec<Vec<u32>>,
     /// Rules by source.

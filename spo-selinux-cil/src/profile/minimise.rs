@@ -75,8 +75,8 @@ pub fn unused(profile: &Profile<'_>, used: &BTreeSet<Access>) -> Vec<Access> {
 
 fn accesses(base: &Base, template: &str) -> BTreeSet<Access> {
     let Some(&probe) = base.probes.get(template) else { return BTreeSet::new() };
-    let profile =
-        Profile { base, probes: vec![probe], templates: vec![template.to_owned()], rules: Vec::new() };
+    let templates = vec![template.to_owned()];
+    let profile = Profile { base, name: String::new(), probes: vec![probe], templates, rules: Vec::new() };
     let unconditional = |w: &Vec<Why>| w.iter().any(|w| !matches!(w, Why::Conditional(..)));
     profile.inherited().into_iter().filter(|(_, w)| unconditional(w)).map(|(a, _)| a).collect()
 }

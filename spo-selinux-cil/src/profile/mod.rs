@@ -8,7 +8,7 @@ mod minimise;
 
 pub use diff::{Diff, diff, risk};
 pub use guard::{Guard, MAX_FOUND};
-pub use lint::lint;
+pub use lint::{LINTS, Lint, lint};
 pub use merge::{merge, subsume};
 pub use minimise::{Cover, cover, unused};
 

@@ -9,10 +9,6 @@ fn spec(json: &str) -> SelinuxProfileSpec {
     serde_json::from_str(json).unwrap()
 }
 
-fn codes(found: &[spo_model::Diagnostic]) -> Vec<&str> {
-    found.iter().map(|d| &d.code[..]).collect()
-}
-
 #[test]
 fn the_deny_list_sees_through_attributes_and_templates() {
     let base = Base::builtin().unwrap();
@@ -45,6 +41,23 @@ fn the_deny_list_sees_through_attributes_and_templates() {
     assert_eq!(guard.check(&base.check("p", &s, &NoAncestors).unwrap()).len(), 1, "denied wins");
 }
 
+/// The existing operator compares spellings: an alias and an attribute of one member pass there.
+#[test]
+fn the_deny_list_sees_through_aliases_and_denied_names_may_be_aliases() {
+    let text = crate::templates::minimal_base()
+        + "(typealias passwords_t)(typealiasactual passwords_t shadow_t)(typeattribute secret)(typeattributeset secret (shadow_t))";
+    let options = crate::resolve::Options::default().with_neverallow(false);
+    let base = Base::load([("base", &text[..])], &options).unwrap();
+    let denied = |guard: &Guard, target: &str| {
+        let s = spec(&format!(r#"{{"allow": {{"{target}": {{"dir": ["search"]}}}}}}"#));
+        guard.check(&base.check("p", &s, &NoAncestors).unwrap()).len()
+    };
+    let guard = Guard::default();
+    assert_eq!(["shadow_t", "passwords_t", "secret", "etc_t"].map(|t| denied(&guard, t)), [1, 1, 1, 0]);
+    let guard = Guard::default().adjusted(["shadow_t"], ["passwords_t"], [], []);
+    assert_eq!(["shadow_t", "secret", "etc_t"].map(|t| denied(&guard, t)), [1, 1, 0]);
+}
+
 #[test]
 fn diff_tells_what_was_added() {
     let base = Base::builtin().unwrap();
@@ -58,35 +71,104 @@ fn diff_tells_what_was_added() {
     assert!(diff(&a, &a).is_empty());
 }
 
+/// Every finding with a profile that has the fault and the line it is in, and one that is near and has not.
+///
+/// Names that are missing, permissions of another class and names that cannot be are errors, and are here too.
+const FAULTS: [(&str, &str, &str, u32, &str, &str); 14] = [
+    ("selinux-broad-target", "p", "file_type: {dir: [read]}", 7, "p", "configfile: {dir: [read]}"),
+    ("selinux-write-execute", "p", "tmp_t: {file: [write, execute]}", 7, "p", "tmp_t: {file: [write, read]}"),
+    (
+        "selinux-capability",
+        "p",
+        "\"@self\": {capability: [sys_admin]}",
+        7,
+        "p",
+        "\"@self\": {capability: [chown]}",
+    ),
+    ("selinux-shared-files", "p", "container_file_t: {file: [read]}", 7, "p", "etc_t: {file: [read]}"),
+    ("selinux-redundant", "p", "proc_t: {file: [read]}", 7, "p", "proc_t: {file: [read, lock]}"),
+    (
+        "selinux-ephemeral-port",
+        "p",
+        "ephemeral_port_t: {tcp_socket: [name_bind]}",
+        7,
+        "p",
+        "ephemeral_port_t: {tcp_socket: [name_connect]}",
+    ),
+    (
+        "selinux-separated",
+        "p",
+        "container_domain: {process: [sigkill]}",
+        7,
+        "p",
+        "kernel_t: {process: [sigkill]}",
+    ),
+    ("selinux-shadowed-module", "minimal", "{}", 3, "p", "{}"),
+    (
+        "selinux-type",
+        "p",
+        "htpp_port_t: {tcp_socket: [name_bind]}",
+        7,
+        "p",
+        "http_port_t: {tcp_socket: [name_bind]}",
+    ),
+    ("selinux-class", "p", "etc_t: {fil: [read]}", 7, "p", "etc_t: {file: [read]}"),
+    ("selinux-permission", "p", "etc_t: {file: [name_bind]}", 7, "p", "etc_t: {file: [open]}"),
+    ("selinux-name", "1p", "{}", 3, "p1", "{}"),
+    ("selinux-name", "p.q", "{}", 3, "p-q", "{}"),
+    ("selinux-name-reserved", "theirs", "{}", 3, "ours", "{}"),
+];
+
 #[test]
-fn lint_finds_what_is_loose_or_useless() {
-    let base = Base::builtin().unwrap();
-    let found = |json: &str| {
-        let spec = spec(json);
-        lint(&base.check("p", &spec, &NoAncestors).unwrap())
+fn every_finding_has_a_place_and_a_way_out() {
+    use spo_model::{
+        manifest::{self, Limits},
+        object::AnyObject,
     };
-    assert_eq!(codes(&found(r#"{"allow": {"etc_t": {"file": ["read"]}}}"#)), Vec::<&str>::new());
-    assert_eq!(codes(&found(r#"{"allow": {"file_type": {"dir": ["read"]}}}"#)), ["selinux-broad-target"]);
-    assert_eq!(
-        codes(&found(r#"{"allow": {"@self": {"capability": ["sys_admin"]}}}"#)),
-        ["selinux-capability"]
-    );
-    assert_eq!(
-        codes(&found(r#"{"allow": {"container_file_t": {"file": ["read"]}}}"#)),
-        ["selinux-shared-files", "selinux-redundant"]
-    );
-    assert_eq!(
-        codes(&found(r#"{"allow": {"ephemeral_port_t": {"tcp_socket": ["name_bind"]}}}"#)),
-        ["selinux-ephemeral-port"]
-    );
-    assert_eq!(
-        codes(&found(r#"{"allow": {"tmp_t": {"file": ["write", "execute"]}}}"#)),
-        ["selinux-write-execute"]
-    );
-    assert_eq!(
-        codes(&found(r#"{"allow": {"container_domain": {"process": ["sigkill"]}}}"#)),
-        ["selinux-separated"]
-    );
+    let text = crate::templates::minimal_base();
+    let modules = [("minimal", &text[..]), ("other", "(block theirs (type t))")];
+    let base = Base::load(modules, &crate::resolve::Options::default()).unwrap();
+    let found = |name: &str, allow: &str| {
+        let yaml = format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SelinuxProfile\nmetadata: {{name: {name}}}\nspec:\n  inherit: []\n  allow:\n    {allow}\n"
+        );
+        let documents = manifest::documents(&yaml, &Limits::default()).unwrap();
+        let entries = manifest::read(&yaml, &Limits::default()).unwrap();
+        let manifest::Content::Object(decoded) = &entries[0].content else { panic!("{yaml}") };
+        let AnyObject::SelinuxProfile(profile) = &decoded.object else { panic!("{yaml}") };
+        let all = match base.check(name, &profile.spec, &NoAncestors) {
+            Ok(profile) => lint(&profile),
+            Err(errors) => errors,
+        };
+        let place = |d: spo_model::Diagnostic| documents[0].place(d, &yaml);
+        all.into_iter().map(place).collect::<Vec<_>>()
+    };
+    for (code, name, allow, line, good_name, good) in FAULTS {
+        let all = found(name, allow);
+        let d = all.iter().find(|d| d.code == code).unwrap_or_else(|| panic!("{code}: {all:?}"));
+        assert_eq!(d.span.unwrap().line, line, "{d}");
+        // The nearest name is no way out where nothing is near.
+        assert!(d.help.is_some() || code == "selinux-permission", "{d}");
+        match LINTS.iter().find(|l| l.code == code) {
+            Some(l) => assert_eq!((l.severity, Some(l.fix)), (d.severity, d.help.as_deref())),
+            None => assert_eq!(d.severity, spo_model::Severity::Error),
+        }
+        let others = found(good_name, good);
+        assert!(others.iter().all(|d| d.code != code), "{code}: {others:?}");
+    }
+    for l in LINTS {
+        assert!(FAULTS.iter().any(|f| f.0 == l.code), "{} has no test", l.code);
+    }
+}
+
+#[test]
+fn the_own_module_of_a_node_is_no_obstacle() {
+    let text = crate::templates::minimal_base();
+    let modules = [("minimal", &text[..]), ("spo_web", "(block web (blockinherit container))")];
+    let mut all = modules.to_vec();
+    all.push(("templates", crate::templates::TEMPLATES));
+    let base = Base::load(all, &crate::resolve::Options::default()).unwrap();
+    assert!(base.check("web", &spec("{}"), &NoAncestors).is_ok());
 }
 
 #[test]

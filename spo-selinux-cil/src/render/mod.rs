@@ -164,6 +164,11 @@ pub(crate) fn flatten(
     Ok((resolved.templates, resolved.rules))
 }
 
+/// The name of a profile's module.
+pub(crate) fn module_name(profile: &str) -> String {
+    format!("spo_{profile}")
+}
+
 /// Rules of one profile: target → class → permissions, names as the policy spells them.
 pub(crate) type Rules = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
@@ -277,7 +282,7 @@ fn finish(name: &str, items: &[Item], diagnostics: Vec<Diagnostic>) -> Result<Re
             return Err(vec![Diagnostic::error("selinux-unprintable", FieldPath::of("spec"), message)]);
         }
     }
-    Ok(Rendered { module: format!("spo_{name}"), usage: format!("{name}.process"), cil, diagnostics })
+    Ok(Rendered { module: module_name(name), usage: format!("{name}.process"), cil, diagnostics })
 }
 
 #[cfg(test)]

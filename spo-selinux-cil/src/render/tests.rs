@@ -204,3 +204,92 @@ fn raw_policy_stays_inside_its_block() {
         assert!(raw(good).is_ok(), "{good}: {:?}", raw(good));
     }
 }
+
+/// The policy of rendered modules on the built-in base, without `-m`.
+fn installed(modules: &[Rendered]) -> crate::policy::Policy {
+    let mut forest = crate::syntax::Forest::new();
+    forest.add("base", crate::templates::minimal_base()).unwrap();
+    forest.add("templates", crate::templates::TEMPLATES).unwrap();
+    for m in modules {
+        forest.add(m.module.as_str(), m.cil.as_str()).unwrap();
+    }
+    crate::resolve::resolve(&forest, &crate::resolve::Options::default())
+        .unwrap_or_else(|e| panic!("{}", e[0]))
+}
+
+/// The existing operator writes `@self` as the absolute type, so that a child gets its parent's permission on the
+/// parent's sockets and not its own.
+#[test]
+fn a_childs_own_permission_is_about_the_child() {
+    let all: BTreeMap<_, _> = [("parent".to_owned(), guide())].into();
+    let child = spec(&[("SelinuxProfile", "parent")], &[]);
+    for layout in [Layout::Flat, Layout::Linked] {
+        let options = Options::default().with_layout(layout);
+        let modules = [
+            render("parent", None, &guide(), &all, &options).unwrap(),
+            render("child", None, &child, &all, &options).unwrap(),
+        ];
+        let policy = installed(&modules);
+        let may = |target| policy.query("child.process", target, "tcp_socket", "listen").unwrap().allowed;
+        assert!(may("child.process") && !may("parent.process"), "{layout:?}");
+    }
+}
+
+/// There, two parents, or a parent beside a template, declare `process` twice and compile only where that is allowed.
+#[test]
+fn two_parents_compile_and_add_up() {
+    let all: BTreeMap<_, _> = [
+        ("a".to_owned(), spec(&[("System", "container")], &[("etc_t", "file", &["read"])])),
+        ("b".to_owned(), spec(&[("System", "tty_container")], &[("tmp_t", "file", &["read"])])),
+    ]
+    .into();
+    let child = spec(&[("SelinuxProfile", "a"), ("SelinuxProfile", "b"), ("System", "container")], &[]);
+    for layout in [Layout::Flat, Layout::Linked] {
+        let options = Options::default().with_layout(layout);
+        let module = |name: &str, s| render(name, None, s, &all, &options).unwrap();
+        let policy = installed(&[module("child", &child), module("a", &all["a"]), module("b", &all["b"])]);
+        for (target, class) in [("etc_t", "file"), ("tmp_t", "file"), ("devtty_t", "chr_file")] {
+            assert!(
+                policy.query("child.process", target, class, "read").unwrap().allowed,
+                "{layout:?} {target}"
+            );
+        }
+    }
+}
+
+/// There, a template other than `container` alone installs without a usable type, and a disabled parent's rules stay.
+#[test]
+fn there_is_always_a_type_and_never_a_disabled_parent() {
+    let alone = spec(&[("System", "net_container")], &[]);
+    let policy = installed(&[render("p", Some("ns"), &alone, &NoAncestors, &Options::default()).unwrap()]);
+    assert_eq!(policy.find("p.process"), policy.find("p_ns.process"));
+    assert!(policy.find("p.process").is_some());
+    let mut off = guide();
+    off.state = State::Disabled;
+    let all: BTreeMap<_, _> = [("off".to_owned(), off)].into();
+    let child = spec(&[("SelinuxProfile", "off")], &[]);
+    assert_eq!(
+        codes(render("child", None, &child, &all, &Options::default())),
+        ["selinux-inherit-disabled spec.inherit[0]"]
+    );
+}
+
+/// There, words of the language pass as permissions, and what they mean passes the deny list.
+#[test]
+fn words_of_the_language_are_no_names() {
+    for (target, class, permission) in [
+        ("etc_t", "file", "all"),
+        ("etc_t", "file", "not"),
+        ("etc_t", "file", "or"),
+        ("etc_t", "file", "range"),
+        (".shadow_t", "file", "read"),
+        ("a..b", "file", "read"),
+        ("other", "file", "read"),
+    ] {
+        let json = serde_json::json!({"allow": {target: {class: [permission]}}});
+        let rendered = serde_json::from_value::<SelinuxProfileSpec>(json)
+            .ok()
+            .and_then(|s| render("p", None, &s, &NoAncestors, &Options::default()).ok());
+        assert_eq!(rendered, None, "{target} {class} {permission}");
+    }
+}

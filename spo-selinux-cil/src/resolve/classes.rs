@@ -9,6 +9,7 @@ use super::{
     sets,
 };
 use crate::{
+    policy::BitSet,
     suggest,
     syntax::{Symbol, View, word},
 };
@@ -18,6 +19,9 @@ pub(super) type ClassMask = (u16, u32);
 
 /// Most permissions of a class: the kernel has a bit for each.
 const MAX_PERMISSIONS: usize = 32;
+
+/// Most permissions of a class map. Ours, to bound the work of expressions over them: real maps have a dozen.
+const MAX_MAPPED: usize = 4096;
 
 /// A class, a common or a class map.
 #[derive(Clone, Debug)]
@@ -50,7 +54,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
             return fault(Fault::new(view.id(), "cil-duplicate", "a permission is declared twice"));
         }
         let kind = self.tables.decls[decl as usize].kind;
-        let limit = if kind == DeclKind::ClassMap { 64 } else { MAX_PERMISSIONS };
+        let limit = if kind == DeclKind::ClassMap { MAX_MAPPED } else { MAX_PERMISSIONS };
         if own.len() > limit {
             return fault(Fault::verify(view.id(), format!("more than {limit} permissions")));
         }
@@ -164,7 +168,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let view = self.forest.view(s.node);
         let parts: Vec<_> = view.children().skip(1).collect();
         let [map, permission, members] = parts[..] else { return Ok(()) };
-        let id = self.kind(map, s.frame, Ns::Class, DeclKind::ClassMap, "class map")?;
+        let id = self.decl(map, s.frame, Ns::Class)?;
+        if self.tables.decls[id as usize].kind != DeclKind::ClassMap {
+            let why = Why::Missing(format!("{:?} is not a class map", map.text()));
+            return fault(Fault { at: map.id(), why });
+        }
         let index = self.tables.decls[id as usize].index as usize;
         let Some(slot) = self.classes[index].own.iter().position(|p| Some(*p) == permission.atom()) else {
             return fault(Fault {
@@ -209,15 +217,15 @@ impl<'f, 'a> Resolver<'f, 'a> {
         let id = self.decl(name, frame, Ns::Class)?;
         let index = self.tables.decls[id as usize].index as usize;
         let class = &self.classes[index];
-        let mask = permission_mask(&class.all, name.text(), expression)?;
         if class.kind != DeclKind::ClassMap {
-            return Ok(vec![(index as u16, mask as u32)]);
+            return Ok(vec![(index as u16, permission_mask(&class.all, name.text(), expression)?)]);
         }
+        let universe = BitSet::below(class.all.len());
+        let mut one =
+            |v: View<'_, '_>| Ok([position(&class.all, name.text(), v)?].into_iter().collect::<BitSet>());
         let mut masks = Vec::new();
-        for (slot, mapping) in class.mappings.iter().enumerate() {
-            if mask >> slot & 1 == 1 {
-                add_masks(&mut masks, mapping);
-            }
+        for slot in sets::fold(expression, &universe, &mut one)?.iter() {
+            add_masks(&mut masks, class.mappings.get(slot).map_or(&[], |m| m));
         }
         Ok(masks)
     }
@@ -231,12 +239,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
     }
 }
 
-fn permission_mask(all: &[Symbol], class: &str, expression: View<'_, '_>) -> Resolved<u64> {
-    let universe = if all.len() >= 64 { u64::MAX } else { (1 << all.len()) - 1 };
-    let one = |v: View<'_, '_>| match all.iter().position(|p| Some(*p) == v.atom()) {
-        Some(bit) => Ok(1u64 << bit),
-        None => fault(Fault { at: v.id(), why: Why::Permission { class: class.to_owned() } }),
-    };
+fn permission_mask(all: &[Symbol], class: &str, expression: View<'_, '_>) -> Resolved<u32> {
+    // A class with its common can have too many; that is said elsewhere.
+    let universe = if all.len() >= MAX_PERMISSIONS { u32::MAX } else { (1 << all.len()) - 1 };
+    let one = |v: View<'_, '_>| Ok(1u32.checked_shl(position(all, class, v)? as u32).unwrap_or(0));
     // A plain list is what nearly every rule has.
     let operator = expression.head().is_some_and(|h| {
         matches!(h, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF | word::RANGE)
@@ -245,6 +251,13 @@ fn permission_mask(all: &[Symbol], class: &str, expression: View<'_, '_>) -> Res
         return sets::fold(expression, &universe, &mut |v| one(v));
     }
     expression.children().try_fold(0, |mask, v| Ok(mask | one(v)?))
+}
+
+fn position(all: &[Symbol], class: &str, permission: View<'_, '_>) -> Resolved<usize> {
+    match all.iter().position(|p| Some(*p) == permission.atom()) {
+        Some(bit) => Ok(bit),
+        None => fault(Fault { at: permission.id(), why: Why::Permission { class: class.to_owned() } }),
+    }
 }
 
 fn add_masks(into: &mut Vec<ClassMask>, masks: &[ClassMask]) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    Fault, MAX_GROWTH, Options, Resolved,
+    Fault, MAX_GROWTH, Options, Resolved, branches,
     classes::Class,
     fault,
     frames::{Decl, DeclId, DeclKind, Frame, FrameId, FrameKind, KeyMap, NONE, Ns, ROOT, Tables},
@@ -240,6 +240,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
                     self.statements.push(here);
                 }
             }
+            word::TUNABLEIF if mode != Mode::Copy && !self.chosen.contains_key(&node.0) => {
+                branches::check(view, self.options)?;
+                self.pending_tunables.push_back(here);
+            }
             word::TUNABLEIF => match self.chosen.get(&node.0) {
                 Some(&Some(branch)) => self.enter_body(branch, 1, frame, mode)?,
                 Some(None) => {}
@@ -262,38 +266,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         here: Instance,
         mode: Mode,
     ) -> Resolved<()> {
-        let (ns, kind) = match keyword {
-            word::TYPE => (Ns::Type, DeclKind::Type),
-            word::TYPEATTRIBUTE => (Ns::Type, DeclKind::TypeAttribute),
-            word::TYPEALIAS => (Ns::Type, DeclKind::Alias),
-            word::ROLE => (Ns::Role, DeclKind::Role),
-            word::ROLEATTRIBUTE => (Ns::Role, DeclKind::RoleAttribute),
-            word::USER => (Ns::User, DeclKind::User),
-            word::USERATTRIBUTE => (Ns::User, DeclKind::UserAttribute),
-            word::COMMON => (Ns::Common, DeclKind::Common),
-            word::CLASS => (Ns::Class, DeclKind::Class),
-            word::CLASSMAP => (Ns::Class, DeclKind::ClassMap),
-            word::CLASSPERMISSION => (Ns::ClassPerm, DeclKind::Plain),
-            word::PERMISSIONX => (Ns::PermX, DeclKind::Plain),
-            word::BOOLEAN => (Ns::Bool, DeclKind::Plain),
-            word::TUNABLE => (Ns::Tunable, DeclKind::Plain),
-            word::SENSITIVITY => (Ns::Sens, DeclKind::Plain),
-            word::SENSITIVITYALIAS => (Ns::Sens, DeclKind::Alias),
-            word::CATEGORY => (Ns::Cat, DeclKind::Plain),
-            word::CATEGORYALIAS => (Ns::Cat, DeclKind::Alias),
-            word::CATEGORYSET => (Ns::Cat, DeclKind::CategorySet),
-            word::SID => (Ns::Sid, DeclKind::Plain),
-            word::CONTEXT => (Ns::Context, DeclKind::Plain),
-            word::LEVEL => (Ns::Level, DeclKind::Plain),
-            word::LEVELRANGE => (Ns::Range, DeclKind::Plain),
-            word::POLICYCAP => (Ns::PolicyCap, DeclKind::Plain),
-            word::IPADDR => (Ns::IpAddr, DeclKind::Plain),
-            _ => {
-                if mode != Mode::Macro {
-                    self.statements.push(here);
-                }
-                return Ok(());
+        let Some((ns, kind)) = declared_by(keyword) else {
+            if mode != Mode::Macro {
+                self.statements.push(here);
             }
+            return Ok(());
         };
         let decl = self.declare(ns, kind, name_of(view), here.frame, here.node, here.frame, mode)?;
         if mode == Mode::Macro {
@@ -326,7 +303,9 @@ impl<'f, 'a> Resolver<'f, 'a> {
     ) -> Resolved<DeclId> {
         let home = self.frame(frame).home;
         let optional = self.frame(frame).optional;
-        if let FrameKind::Macro { node: macro_node } = self.frame(home).kind {
+        if let FrameKind::Macro { node: macro_node } = self.frame(home).kind
+            && kind != DeclKind::Optional
+        {
             let parameters = self.forest.view(macro_node).children().nth(2);
             let clash = |p: View<'_, '_>| p.children().nth(1).and_then(View::atom) == Some(name);
             if parameters.is_some_and(|p| p.children().any(clash)) {
@@ -335,13 +314,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         if let Some(existing) = self.tables.any(home, ns, name) {
             let old = self.tables.decls[existing as usize];
-            let multiple = self.options.multiple_declarations
-                && matches!(
-                    kind,
-                    DeclKind::Type | DeclKind::TypeAttribute | DeclKind::Role | DeclKind::RoleAttribute
-                );
-            let capability = ns == Ns::PolicyCap && self.options.version.minor >= 9;
-            if kind == old.kind && (multiple || capability || kind == DeclKind::Optional) {
+            if self.options.may_repeat(ns, kind, old.kind) {
                 self.tables.decls[existing as usize].live += 1;
                 if optional != NONE {
                     self.tables.in_optionals.entry(optional).or_default().push(existing);
@@ -390,10 +363,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
         Ok(super::sets::evaluate(&steps, |decl| values.get(&decl).copied().unwrap_or(false)))
     }
 
-    /// A fault drops the optional around it; outside any it is final.
+    /// A missing name drops the optional around it; outside any, and for any other fault, it is final.
     pub(super) fn fail_in(&mut self, frame: FrameId, f: Fault) -> Resolved<()> {
         match self.frame(frame).optional {
             NONE => fault(f),
+            _ if !f.is_missing() => fault(f),
             optional => {
                 self.drop_optional(optional);
                 Ok(())
@@ -515,7 +489,39 @@ impl<'f, 'a> Resolver<'f, 'a> {
     }
 }
 
-fn name_of(view: View<'_, '_>) -> Symbol {
+/// The kind of thing a statement declares, if it declares one and holds no statements.
+pub(super) fn declared_by(keyword: Symbol) -> Option<(Ns, DeclKind)> {
+    Some(match keyword {
+        word::TYPE => (Ns::Type, DeclKind::Type),
+        word::TYPEATTRIBUTE => (Ns::Type, DeclKind::TypeAttribute),
+        word::TYPEALIAS => (Ns::Type, DeclKind::Alias),
+        word::ROLE => (Ns::Role, DeclKind::Role),
+        word::ROLEATTRIBUTE => (Ns::Role, DeclKind::RoleAttribute),
+        word::USER => (Ns::User, DeclKind::User),
+        word::USERATTRIBUTE => (Ns::User, DeclKind::UserAttribute),
+        word::COMMON => (Ns::Common, DeclKind::Common),
+        word::CLASS => (Ns::Class, DeclKind::Class),
+        word::CLASSMAP => (Ns::Class, DeclKind::ClassMap),
+        word::CLASSPERMISSION => (Ns::ClassPerm, DeclKind::Plain),
+        word::PERMISSIONX => (Ns::PermX, DeclKind::Plain),
+        word::BOOLEAN => (Ns::Bool, DeclKind::Plain),
+        word::TUNABLE => (Ns::Tunable, DeclKind::Plain),
+        word::SENSITIVITY => (Ns::Sens, DeclKind::Plain),
+        word::SENSITIVITYALIAS => (Ns::Sens, DeclKind::Alias),
+        word::CATEGORY => (Ns::Cat, DeclKind::Plain),
+        word::CATEGORYALIAS => (Ns::Cat, DeclKind::Alias),
+        word::CATEGORYSET => (Ns::Cat, DeclKind::CategorySet),
+        word::SID => (Ns::Sid, DeclKind::Plain),
+        word::CONTEXT => (Ns::Context, DeclKind::Plain),
+        word::LEVEL => (Ns::Level, DeclKind::Plain),
+        word::LEVELRANGE => (Ns::Range, DeclKind::Plain),
+        word::POLICYCAP => (Ns::PolicyCap, DeclKind::Plain),
+        word::IPADDR => (Ns::IpAddr, DeclKind::Plain),
+        _ => return None,
+    })
+}
+
+pub(super) fn name_of(view: View<'_, '_>) -> Symbol {
     view.children().nth(1).and_then(View::atom).unwrap_or(word::SELF)
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::PortContext,
-    syntax::{Symbol, View, number},
+    syntax::{Symbol, View, decimal},
 };
 
 impl<'f, 'a> Resolver<'f, 'a> {
@@ -113,7 +113,7 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         let mut ends =
             if numbers.is_list() { numbers.children() } else { numbers.forest().view(s.node).children() };
-        let read = |v: Option<View<'_, '_>>| v.and_then(|v| number(v.text())).unwrap_or(0) as u16;
+        let read = |v: Option<View<'_, '_>>| v.and_then(|v| decimal(v.text())).unwrap_or(0) as u16;
         let (low, high) = if numbers.is_list() {
             (read(ends.next()), read(ends.next()))
         } else {

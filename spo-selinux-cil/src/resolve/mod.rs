@@ -11,6 +11,7 @@
 //! The order of the passes is the compiler's (`cil_resolve_ast.c`). Growth is bounded: inheritance and calls may
 //! not make a policy more than [`MAX_GROWTH`] times as long as it is written.
 
+mod branches;
 mod classes;
 mod constraints;
 mod expand;
@@ -20,12 +21,15 @@ mod labels;
 mod levels;
 mod names;
 mod neverallow;
+mod numbering;
 mod optionals;
+mod rules;
 mod sets;
 mod verify;
 
 pub(crate) use sets::evaluate;
 
+use frames::{DeclKind, Ns};
 use spo_model::{Diagnostic, FieldPath};
 
 use crate::{
@@ -100,6 +104,15 @@ impl Options {
         self.complete = complete;
         self
     }
+
+    /// Whether something may be declared again (`cil_is_datum_multiple_decl`).
+    fn may_repeat(&self, ns: Ns, kind: DeclKind, old: DeclKind) -> bool {
+        use DeclKind::{Optional, Role, RoleAttribute, Type, TypeAttribute};
+        let multiple =
+            self.multiple_declarations && matches!(kind, Type | TypeAttribute | Role | RoleAttribute);
+        let capability = ns == Ns::PolicyCap && self.version.minor >= 9;
+        kind == old && (multiple || capability || kind == Optional)
+    }
 }
 
 /// Resolves all files of a forest as one policy.
@@ -126,9 +139,11 @@ struct Fault {
 #[derive(Clone, Debug)]
 enum Why {
     /// The name at the node is not declared.
-    Unknown(frames::Ns),
+    Unknown(Ns),
     /// The class at the node (by its text) has no such permission.
     Permission { class: String },
+    /// Something else that is not there, in words.
+    Missing(String),
     /// Any other fault: its code and what is wrong.
     Other(&'static str, String),
 }
@@ -140,6 +155,12 @@ impl Fault {
 
     fn resolve(at: NodeId, message: impl Into<String>) -> Self {
         Self::new(at, "cil-resolve", message)
+    }
+
+    /// Whether it is a name that is not declared: then an optional around it is dropped. Any other fault is one wherever
+    /// it is.
+    fn is_missing(&self) -> bool {
+        !matches!(self.why, Why::Other(..))
     }
 
     fn verify(at: NodeId, message: impl Into<String>) -> Self {
@@ -167,6 +188,7 @@ impl expand::Resolver<'_, '_> {
                 let message = format!("the class {class:?} has no permission {:?}", syntax::brief(text));
                 ("cil-resolve", message, self.suggest_permission(&class, text))
             }
+            Why::Missing(message) => ("cil-resolve", message, None),
             Why::Other(code, message) => (code, message, None),
         };
         let mut d = Diagnostic::error(code, FieldPath::root(), message);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     policy::TypeSet,
     suggest,
-    syntax::{NodeId, ParameterKind, Symbol, View, parameter_kind, word},
+    syntax::{NodeId, ParameterKind, Symbol, View, brief, parameter_kind, word},
 };
 
 /// What a name turned out to be.
@@ -22,12 +22,33 @@ pub(super) enum Found {
     Text(Symbol),
 }
 
+/// What a name with dots led to.
+enum Dotted {
+    Found(Found),
+    /// A part is not declared.
+    Missing,
+    /// A part before the last is an optional or a macro.
+    NotABlock,
+    /// A part before the last is an abstract block.
+    Abstract,
+}
+
 impl<'f, 'a> Resolver<'f, 'a> {
     /// The meaning of the name at a node.
     pub(super) fn find(&mut self, view: View<'f, 'a>, frame: FrameId, ns: Ns) -> Resolved<Found> {
         let unknown = || Box::new(Fault { at: view.id(), why: Why::Unknown(ns) });
         let name = view.atom().ok_or_else(unknown)?;
-        let found = self.find_symbol(name, frame, ns).ok_or_else(unknown)?;
+        let Some(found) = self.find_symbol(name, frame, ns) else {
+            // What is no block is not looked into; the compiler takes that for more than a missing name.
+            let text = self.forest.symbols().text(name);
+            let what = match self.dotted(text, frame, ns) {
+                Dotted::NotABlock => "something that is no block",
+                Dotted::Abstract => "an abstract block",
+                _ => return Err(unknown()),
+            };
+            let message = format!("{:?} leads through {what}", brief(text));
+            return fault(Fault::resolve(view.id(), message));
+        };
         if let (Found::Decl(d), Some(optional)) = (found, self.checking) {
             self.note_use(d, optional);
         }
@@ -116,7 +137,10 @@ impl<'f, 'a> Resolver<'f, 'a> {
         }
         let text = self.forest.symbols().text(name);
         if !self.options.qualified_names && text.contains('.') {
-            return self.dotted(text, frame, ns);
+            return match self.dotted(text, frame, ns) {
+                Dotted::Found(found) => Some(found),
+                _ => None,
+            };
         }
         self.outward(frame, ns, name).or_else(|| self.tables.here(ROOT, ns, name).map(Found::Decl))
     }
@@ -180,15 +204,19 @@ impl<'f, 'a> Resolver<'f, 'a> {
     }
 
     /// `a.b.c`: the first part is a block by the plain rule, or of the top after a leading dot; then downward.
-    fn dotted(&self, text: &str, frame: FrameId, ns: Ns) -> Option<Found> {
+    fn dotted(&self, text: &str, frame: FrameId, ns: Ns) -> Dotted {
+        if self.options.qualified_names || !text.contains('.') {
+            return Dotted::Missing;
+        }
         let symbols = self.forest.symbols();
         let mut parts = text.split('.').filter(|p| !p.is_empty()).peekable();
         let mut home = ROOT;
         let mut first = !text.starts_with('.');
         while let Some(part) = parts.next() {
-            let symbol = symbols.get(part)?;
+            let Some(symbol) = symbols.get(part) else { return Dotted::Missing };
             if parts.peek().is_none() {
-                return if first { None } else { self.tables.here(home, ns, symbol).map(Found::Decl) };
+                let here = self.tables.here(home, ns, symbol).filter(|_| !first);
+                return here.map_or(Dotted::Missing, |id| Dotted::Found(Found::Decl(id)));
             }
             let found = if first {
                 match self.outward(frame, Ns::Block, symbol) {
@@ -198,14 +226,16 @@ impl<'f, 'a> Resolver<'f, 'a> {
             } else {
                 self.tables.here(home, Ns::Block, symbol)
             };
-            let decl = &self.tables.decls[found? as usize];
+            let Some(found) = found else { return Dotted::Missing };
+            let decl = &self.tables.decls[found as usize];
             match self.frame(decl.frame).kind {
                 FrameKind::Block { is_abstract: false, .. } => home = decl.frame,
-                _ => return None,
+                FrameKind::Block { .. } => return Dotted::Abstract,
+                _ => return Dotted::NotABlock,
             }
             first = false;
         }
-        None
+        Dotted::Missing
     }
 
     /// The full name of a declaration.

@@ -1,4 +1,6 @@
-//! Optionals: one name that does not resolve drops the innermost optional around it, with everything it declares.
+//! Optionals: one name that does not resolve drops the innermost optional around it, with everything it declares. A fault
+//! of another kind, such as an attribute where a type belongs, refuses the policy even there, and even where the optional
+//! is about to be dropped: the compiler goes through all statements before it drops anything.
 //!
 //! The compiler starts over after each dropped optional that declared something. Here only the optionals that used
 //! what vanished are checked again.
@@ -24,23 +26,27 @@ impl Resolver<'_, '_> {
             let before = self.tables.decls.iter().filter(|d| d.live > 0).count();
             let dropped_structure = self.structure()?;
             let mut queue: Vec<FrameId> = by_optional.iter().map(|e| e.0).collect();
-            queue.dedup();
-            queue.reverse();
-            while let Some(optional) = queue.pop() {
-                if self.is_dropped(optional) {
-                    continue;
-                }
-                let start = by_optional.partition_point(|e| e.0 < optional);
-                let end = by_optional.partition_point(|e| e.0 <= optional);
-                self.checking = Some(optional);
-                for &(_, i) in &by_optional[start..end] {
-                    let statement = self.statements[i as usize];
-                    if self.statement(statement).is_err() {
-                        queue.extend(self.drop_optional(optional));
-                        break;
+            while !queue.is_empty() {
+                queue.sort_unstable();
+                queue.dedup();
+                let mut missing = Vec::new();
+                for optional in queue {
+                    if self.is_dropped(optional) {
+                        continue;
                     }
+                    let start = by_optional.partition_point(|e| e.0 < optional);
+                    let end = by_optional.partition_point(|e| e.0 <= optional);
+                    self.checking = Some(optional);
+                    for &(_, i) in &by_optional[start..end] {
+                        match self.statement(self.statements[i as usize]) {
+                            Ok(()) => {}
+                            Err(f) if f.is_missing() => missing.push(optional),
+                            Err(f) => return Err(f),
+                        }
+                    }
+                    self.checking = None;
                 }
-                self.checking = None;
+                queue = missing.into_iter().flat_map(|o| self.drop_optional(o)).collect();
             }
             let after = self.tables.decls.iter().filter(|d| d.live > 0).count();
             // Aliases and class structure may rest on what was dropped; without declarations nothing can.

@@ -21,7 +21,7 @@ pub(super) trait Algebra: Sized {
     fn complement(self, universe: &Self) -> Self;
 }
 
-impl Algebra for u64 {
+impl Algebra for u32 {
     fn empty() -> Self {
         0
     }
@@ -184,7 +184,11 @@ impl<'f, 'a> Resolver<'f, 'a> {
                 _ => None,
             };
             if visited {
-                out.extend(step);
+                match step {
+                    Some(step) => out.push(step),
+                    // A list without an operator holds where one of its members does.
+                    None => out.extend(view.children().skip(1).map(|_| BoolStep::Or)),
+                }
                 continue;
             }
             stack.push((view, true));

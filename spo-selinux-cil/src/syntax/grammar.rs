@@ -1,4 +1,4 @@
-//! Which statements there are, what each looks like, and where each may stand.
+//! Whether every statement is one, looks as it must (`forms`), and stands where it may (`place`).
 //!
 //! Source of the rules: the CIL reference guide of the SELinux userspace and what `secilc` accepts. This is the
 //! compiler's "build" step: it needs no name to resolve.
@@ -7,9 +7,11 @@ use spo_model::{Diagnostic, FieldPath};
 
 use super::{
     MAX_NAME,
+    forms::{Arg, FORMS},
+    place::{MAX_NESTING, Place},
     shapes::{
-        Checked, Fault, address, boolean_expression, class_permissions, constraint, context, level, names,
-        numbers, range, set_expression,
+        Checked, Fault, address, boolean_expression, class_permissions, constraint, context, decimal, level,
+        names, number, numbers, range, set_expression,
     },
     symbol::{Symbol, word},
     tree::{Forest, View, brief},
@@ -88,255 +90,7 @@ pub(crate) fn is_identifier(text: &str, dots: bool) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-') || dots && b == b'.')
 }
 
-/// What one argument of a statement looks like.
-#[derive(Clone, Copy)]
-enum Arg {
-    /// A declared name; the words a set expression gives a meaning are not for use.
-    Name,
-    /// A declared name that `self` is not for either.
-    Type,
-    /// A declared name that `range` is not for either.
-    Cat,
-    /// A declared name; the operators of conditions are not for use.
-    Bool,
-    /// A declared name that `unordered` is not for.
-    Class,
-    /// A declared name of something that is in no set.
-    Plain,
-    /// A name that is used.
-    Ref,
-    /// Any word or string.
-    Text,
-    /// One of some words.
-    One(&'static [Symbol]),
-    /// A name or a set expression.
-    Set,
-    /// A name, or a set expression that `range` may be part of.
-    Cats,
-    /// A list holding a set expression of categories.
-    CatList,
-    /// `(class (permissions))` or the name of a class permission.
-    ClassPerms,
-    /// `(ioctl class (numbers))` or the name of one.
-    PermX,
-    /// A name or `(user role type range)`.
-    Context,
-    /// As `Context`, or `()`.
-    ContextOrNone,
-    /// A name or `(low high)`.
-    Range,
-    /// A name or `(sensitivity categories?)`.
-    Level,
-    /// A name or `(address)`.
-    Ip,
-    /// An address.
-    Address,
-    /// A number or `(low high)`, up to a maximum.
-    Numbers(u64),
-    /// A list of declared names, perhaps empty.
-    Perms,
-    /// A name or a list of names.
-    NameOrNames,
-    /// A list of names, perhaps `unordered` in front.
-    Order,
-    /// A list of names in order.
-    Ordered,
-    /// A constraint expression, with third subjects or without.
-    Constraint { third: bool },
-    /// A list of arguments for a macro.
-    Arguments,
-}
-
-struct Form {
-    keyword: Symbol,
-    args: &'static [Arg],
-    /// First release that has the statement.
-    since: u8,
-}
-
-const fn form(keyword: Symbol, args: &'static [Arg]) -> Form {
-    Form { keyword, args, since: 0 }
-}
-
-const fn since(minor: u8, keyword: Symbol, args: &'static [Arg]) -> Form {
-    Form { keyword, args, since: minor }
-}
-
-const BOOLS: Arg = Arg::One(&[word::TRUE, word::FALSE]);
-const SIDES: Arg = Arg::One(&[word::SOURCE, word::TARGET]);
-const FILE_TYPES: Arg = Arg::One(&[
-    word::FILE,
-    word::DIR,
-    word::CHAR,
-    word::BLOCK,
-    word::SOCKET,
-    word::PIPE,
-    word::SYMLINK,
-    word::ANY,
-]);
-
-/// Every statement that holds no other statement. A keyword may have several forms.
-static FORMS: &[Form] = {
-    use Arg::*;
-    &[
-        form(word::BLOCKABSTRACT, &[Ref]),
-        form(word::BLOCKINHERIT, &[Ref]),
-        form(word::CALL, &[Ref]),
-        form(word::CALL, &[Ref, Arguments]),
-        form(word::BOOLEAN, &[Bool, BOOLS]),
-        form(word::TUNABLE, &[Bool, BOOLS]),
-        form(word::ALLOW, &[Ref, Ref, ClassPerms]),
-        form(word::AUDITALLOW, &[Ref, Ref, ClassPerms]),
-        form(word::DONTAUDIT, &[Ref, Ref, ClassPerms]),
-        form(word::NEVERALLOW, &[Ref, Ref, ClassPerms]),
-        since(6, word::DENY, &[Ref, Ref, ClassPerms]),
-        form(word::ALLOWX, &[Ref, Ref, PermX]),
-        form(word::AUDITALLOWX, &[Ref, Ref, PermX]),
-        form(word::DONTAUDITX, &[Ref, Ref, PermX]),
-        form(word::NEVERALLOWX, &[Ref, Ref, PermX]),
-        form(word::TYPETRANSITION, &[Ref, Ref, Ref, Ref]),
-        form(word::TYPETRANSITION, &[Ref, Ref, Ref, Text, Ref]),
-        form(word::TYPECHANGE, &[Ref, Ref, Ref, Ref]),
-        form(word::TYPEMEMBER, &[Ref, Ref, Ref, Ref]),
-        form(word::RANGETRANSITION, &[Ref, Ref, Ref, Range]),
-        form(word::TYPE, &[Type]),
-        form(word::TYPEATTRIBUTE, &[Type]),
-        form(word::TYPEALIAS, &[Type]),
-        form(word::TYPEALIASACTUAL, &[Ref, Ref]),
-        form(word::TYPEATTRIBUTESET, &[Ref, Set]),
-        form(word::EXPANDTYPEATTRIBUTE, &[NameOrNames, BOOLS]),
-        form(word::TYPEBOUNDS, &[Ref, Ref]),
-        form(word::TYPEPERMISSIVE, &[Ref]),
-        since(9, word::TYPENEVERAUDIT, &[Ref]),
-        form(word::ROLE, &[Name]),
-        form(word::ROLEATTRIBUTE, &[Name]),
-        form(word::ROLETYPE, &[Ref, Ref]),
-        form(word::ROLEATTRIBUTESET, &[Ref, Set]),
-        form(word::ROLEALLOW, &[Ref, Ref]),
-        form(word::ROLETRANSITION, &[Ref, Ref, Ref, Ref]),
-        form(word::ROLEBOUNDS, &[Ref, Ref]),
-        form(word::USER, &[Name]),
-        form(word::USERATTRIBUTE, &[Name]),
-        form(word::USERATTRIBUTESET, &[Ref, Set]),
-        form(word::USERROLE, &[Ref, Ref]),
-        form(word::USERLEVEL, &[Ref, Level]),
-        form(word::USERRANGE, &[Ref, Range]),
-        form(word::USERBOUNDS, &[Ref, Ref]),
-        form(word::USERPREFIX, &[Ref, Text]),
-        form(word::SELINUXUSER, &[Text, Ref, Range]),
-        form(word::SELINUXUSERDEFAULT, &[Ref, Range]),
-        form(word::COMMON, &[Plain, Perms]),
-        form(word::CLASS, &[Class, Perms]),
-        form(word::CLASSCOMMON, &[Ref, Ref]),
-        form(word::CLASSORDER, &[Order]),
-        form(word::CLASSPERMISSION, &[Plain]),
-        form(word::CLASSPERMISSIONSET, &[Ref, ClassPerms]),
-        form(word::CLASSMAP, &[Plain, Perms]),
-        form(word::CLASSMAPPING, &[Ref, Ref, ClassPerms]),
-        form(word::PERMISSIONX, &[Cat, PermX]),
-        form(word::CONSTRAIN, &[ClassPerms, Constraint { third: false }]),
-        form(word::MLSCONSTRAIN, &[ClassPerms, Constraint { third: false }]),
-        form(word::VALIDATETRANS, &[Ref, Constraint { third: true }]),
-        form(word::MLSVALIDATETRANS, &[Ref, Constraint { third: true }]),
-        form(word::SENSITIVITY, &[Plain]),
-        form(word::SENSITIVITYALIAS, &[Plain]),
-        form(word::SENSITIVITYALIASACTUAL, &[Ref, Ref]),
-        form(word::SENSITIVITYORDER, &[Ordered]),
-        form(word::CATEGORY, &[Cat]),
-        form(word::CATEGORYALIAS, &[Cat]),
-        form(word::CATEGORYALIASACTUAL, &[Ref, Ref]),
-        form(word::CATEGORYORDER, &[Ordered]),
-        form(word::CATEGORYSET, &[Cat, CatList]),
-        form(word::SENSITIVITYCATEGORY, &[Ref, Cats]),
-        form(word::LEVEL, &[Plain, Level]),
-        form(word::LEVELRANGE, &[Plain, Range]),
-        form(word::CONTEXT, &[Plain, Context]),
-        form(word::FILECON, &[Text, FILE_TYPES, ContextOrNone]),
-        form(word::GENFSCON, &[Ref, Text, Context]),
-        form(word::GENFSCON, &[Ref, Text, FILE_TYPES, Context]),
-        form(word::FSUSE, &[One(&[word::XATTR, word::TASK, word::TRANS]), Text, Context]),
-        form(word::SID, &[Plain]),
-        form(word::SIDORDER, &[Ordered]),
-        form(word::SIDCONTEXT, &[Ref, Context]),
-        form(
-            word::PORTCON,
-            &[One(&[word::TCP, word::UDP, word::DCCP, word::SCTP]), Numbers(65_535), Context],
-        ),
-        form(word::NODECON, &[Ip, Ip, Context]),
-        form(word::IPADDR, &[Plain, Address]),
-        form(word::NETIFCON, &[Text, Context, Context]),
-        form(word::IBPKEYCON, &[Text, Numbers(65_535), Context]),
-        form(word::IBENDPORTCON, &[Text, Numbers(255), Context]),
-        form(word::PIRQCON, &[Numbers(u32::MAX as u64), Context]),
-        form(word::IOMEMCON, &[Numbers(u64::MAX), Context]),
-        form(word::IOPORTCON, &[Numbers(u32::MAX as u64), Context]),
-        form(word::PCIDEVICECON, &[Numbers(u32::MAX as u64), Context]),
-        form(word::DEVICETREECON, &[Text, Context]),
-        form(word::DEFAULTUSER, &[NameOrNames, SIDES]),
-        form(word::DEFAULTROLE, &[NameOrNames, SIDES]),
-        form(word::DEFAULTTYPE, &[NameOrNames, SIDES]),
-        form(word::DEFAULTRANGE, &[NameOrNames, SIDES, One(&[word::LOW, word::HIGH, word::LOW_HIGH])]),
-        form(word::DEFAULTRANGE, &[NameOrNames, One(&[word::GLBLUB])]),
-        form(word::HANDLEUNKNOWN, &[One(&[word::ALLOW, word::DENY, word::REJECT])]),
-        form(word::MLS, &[BOOLS]),
-        form(word::POLICYCAP, &[Text]),
-    ]
-};
-
-/// What a statement is inside of. Everything around it counts, not only the nearest.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    block: bool,
-    optional: bool,
-    macro_: bool,
-    tunable: bool,
-    boolean: bool,
-    in_: bool,
-    in_after: bool,
-    depth: u16,
-}
-
-impl Place {
-    /// Why a statement may not stand here.
-    fn refuses(self, keyword: Symbol, version: Version) -> Option<&'static str> {
-        use word::*;
-        let tunable = keyword == TUNABLE;
-        if self.macro_ && (tunable || matches!(keyword, IN | BLOCK | BLOCKINHERIT | BLOCKABSTRACT | MACRO)) {
-            return Some("a macro");
-        }
-        if self.optional && (tunable || matches!(keyword, IN | BLOCK | BLOCKABSTRACT | MACRO)) {
-            return Some("an optional");
-        }
-        if self.in_ && (tunable || keyword == IN) {
-            return Some("an `in` statement");
-        }
-        if self.in_after && matches!(keyword, BLOCKINHERIT | BLOCKABSTRACT) {
-            return Some("an `in after` statement");
-        }
-        if self.tunable && tunable {
-            return Some("a tunableif");
-        }
-        if self.block && matches!(keyword, SENSITIVITY | CATEGORY) {
-            return Some("a block");
-        }
-        (self.boolean && !fits_condition(keyword, version)).then_some("a booleanif")
-    }
-}
-
-/// Whether a statement may stand inside a `booleanif`.
-pub(crate) fn fits_condition(keyword: Symbol, version: Version) -> bool {
-    use word::*;
-    matches!(
-        keyword,
-        ALLOW | AUDITALLOW | DONTAUDIT | TYPETRANSITION | TYPECHANGE | TYPEMEMBER | CALL | TUNABLEIF
-    ) || version.minor >= 8 && matches!(keyword, ALLOWX | AUDITALLOWX | DONTAUDITX)
-}
-
 const MAX_FOUND: usize = 100;
-
-/// Most containers (blocks, optionals, conditions) inside one another. Ours: the compiler has no bound besides the
-/// parser's, but nothing real nests more than a handful.
-pub(crate) const MAX_NESTING: u16 = 128;
 
 struct Checker {
     version: Version,
@@ -447,10 +201,19 @@ impl Checker {
             let [kind, name] = parts[..] else {
                 return Err(Fault(parameter, "a parameter is `(kind name)`".to_owned()));
             };
-            if kind.atom().and_then(parameter_kind).is_none() {
+            let Some(declared) = kind.atom().and_then(parameter_kind) else {
                 return Err(Fault(kind, format!("{:?} is no kind of parameter", brief(kind.text()))));
-            }
-            if !is_identifier(name.text(), false) {
+            };
+            // What a parameter stands for decides which words are not for use, as for a declaration.
+            let arg = match declared {
+                ParameterKind::Type => Arg::Type,
+                ParameterKind::Role | ParameterKind::User => Arg::Name,
+                ParameterKind::Category | ParameterKind::CategorySet => Arg::Cat,
+                ParameterKind::Boolean => Arg::Bool,
+                _ => Arg::Plain,
+            };
+            let reserved = name.atom().is_some_and(|s| self.is_reserved(s, arg));
+            if reserved || !is_identifier(name.text(), false) {
                 return Err(Fault(name, format!("{:?} is no name", brief(name.text()))));
             }
             if names.contains(&name.atom()) {
@@ -551,9 +314,10 @@ impl Checker {
                 address(text)
             }
             Arg::Address => address(view),
-            Arg::Numbers(max) => numbers(view, max),
-            Arg::Perms => {
-                names(view, 0)?;
+            Arg::Decimals(max) => numbers(view, max, decimal),
+            Arg::Numbers(max) => numbers(view, max, number),
+            Arg::Perms | Arg::SomePerms => {
+                names(view, usize::from(matches!(arg, Arg::SomePerms)))?;
                 view.children().try_for_each(|name| self.check(name, Arg::Name))
             }
             Arg::NameOrNames if view.is_list() => names(view, 1),
@@ -653,7 +417,7 @@ pub(crate) fn parameter_kind(symbol: Symbol) -> Option<ParameterKind> {
         word::CLASS => ParameterKind::Class,
         word::CLASSMAP => ParameterKind::ClassMap,
         word::CLASSPERMISSION => ParameterKind::ClassPermission,
-        word::BOOL | word::BOOLEAN => ParameterKind::Boolean,
+        word::BOOLEAN => ParameterKind::Boolean,
         word::IPADDR => ParameterKind::IpAddr,
         word::STRING | word::NAME => ParameterKind::Text,
         _ => return None,

@@ -7,19 +7,22 @@
 //! Item (owned tree, for generated policy) ──print──► text
 //! ```
 
+mod forms;
 mod grammar;
 mod item;
 mod lexer;
+mod place;
 mod print;
 mod shapes;
 mod symbol;
 mod tree;
 
-pub(crate) use grammar::{ParameterKind, fits_condition, in_parts, parameter_kind};
+pub(crate) use grammar::{ParameterKind, in_parts, parameter_kind};
 pub use grammar::{Version, check};
 pub use item::Item;
+pub(crate) use place::fits_condition;
 pub use print::{format, format_node, print};
-pub(crate) use shapes::number;
+pub(crate) use shapes::{decimal, number};
 pub use symbol::{Interner, Symbol, word};
 pub(crate) use tree::brief;
 pub use tree::{Children, FileId, Forest, MAX_DEPTH, NodeId, View};

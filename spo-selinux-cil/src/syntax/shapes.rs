@@ -41,7 +41,7 @@ pub(super) fn set_operation<'f, 'a>(
 ) -> Checked<'f, 'a> {
     if !view.is_list() {
         return match view.atom() {
-            Some(s) if is_set_operator(s) => {
+            Some(s) if is_set_operator(s) || is_other_operator(s) => {
                 Err(Fault(view, format!("the operator {:?} stands first in a list of its own", view.text())))
             }
             _ => Ok(()),
@@ -57,6 +57,9 @@ pub(super) fn set_operation<'f, 'a>(
         Some(word::RANGE) if ranges => (1, Some(2)),
         _ => (0, None),
     };
+    if operands == 0 && head.atom().is_some_and(is_other_operator) {
+        return Err(Fault(head, format!("the operator {:?} is not for sets of this kind", head.text())));
+    }
     let count = view.children().count() - operands;
     if wanted.is_some_and(|w| w != count) {
         return Err(Fault(
@@ -75,6 +78,12 @@ pub(super) fn is_set_operator(symbol: Symbol) -> bool {
     matches!(symbol, word::AND | word::OR | word::XOR | word::NOT | word::ALL_OF)
 }
 
+/// Operators of conditions and of ranges: words the compiler takes for operators wherever an expression stands, and then
+/// refuses.
+fn is_other_operator(symbol: Symbol) -> bool {
+    matches!(symbol, word::EQ | word::NEQ | word::RANGE)
+}
+
 pub(super) fn boolean_expression<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
     let mut todo = vec![view];
     while let Some(view) = todo.pop() {
@@ -85,21 +94,42 @@ pub(super) fn boolean_expression<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> 
     Ok(())
 }
 
-/// A list of several conditions without an operator is refused: the compiler takes it, but what it means is not said.
+/// An operator and its operands, or conditions of which one must hold: the compiler joins those with `or`
+/// (`__cil_cond_expr_to_sepol_expr_helper` of libsepol's `cil_binary.c`).
 pub(super) fn boolean_operation<'f, 'a>(view: View<'f, 'a>, todo: &mut Vec<View<'f, 'a>>) -> Checked<'f, 'a> {
     let Some(head) = view.children().next() else {
         return Err(Fault(view, "the condition is empty".to_owned()));
+    };
+    let operator = |v: View<'_, '_>| {
+        matches!(
+            v.atom(),
+            Some(
+                word::AND
+                    | word::OR
+                    | word::XOR
+                    | word::EQ
+                    | word::NEQ
+                    | word::NOT
+                    | word::ALL_OF
+                    | word::RANGE
+            )
+        )
     };
     let count = view.children().count();
     let wanted = match head.atom() {
         Some(word::AND | word::OR | word::XOR | word::EQ | word::NEQ) => 3,
         Some(word::NOT) => 2,
-        _ => 1,
+        _ => count,
     };
     if count != wanted {
         return Err(Fault(view, "the condition has the wrong number of operands".to_owned()));
     }
-    todo.extend(view.children().skip(usize::from(wanted > 1)));
+    let first = usize::from(operator(head) && !matches!(head.atom(), Some(word::ALL_OF | word::RANGE)));
+    if let Some(stray) = view.children().skip(first).find(|v| operator(*v)) {
+        let message = format!("the operator {:?} stands first in a list of its own", stray.text());
+        return Err(Fault(stray, message));
+    }
+    todo.extend(view.children().skip(first));
     Ok(())
 }
 
@@ -167,8 +197,12 @@ pub(super) fn address<'f, 'a>(view: View<'f, 'a>) -> Checked<'f, 'a> {
     }
 }
 
-pub(super) fn numbers<'f, 'a>(view: View<'f, 'a>, max: u64) -> Checked<'f, 'a> {
-    let check = |v: View<'f, 'a>| match number(v.text()) {
+pub(super) fn numbers<'f, 'a>(
+    view: View<'f, 'a>,
+    max: u64,
+    read: fn(&str) -> Option<u64>,
+) -> Checked<'f, 'a> {
+    let check = |v: View<'f, 'a>| match read(v.text()) {
         Some(n) if n <= max => Ok(n),
         _ => Err(Fault(v, format!("a number up to {max} belongs here"))),
     };
@@ -183,6 +217,11 @@ pub(super) fn numbers<'f, 'a>(view: View<'f, 'a>, max: u64) -> Checked<'f, 'a> {
         return Err(Fault(view, "the range ends before it starts".to_owned()));
     }
     Ok(())
+}
+
+/// A number as `strtoul` with base 10 reads it: zeros in front and a plus sign are fine. Ports are such numbers.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, or octal after `0`.

@@ -1,7 +1,8 @@
 //! The blocks a profile can inherit, and a base to compile against where none is at hand.
 //!
-//! Written for this project. Templates refer to types by the names distributions use; where a base lacks one, the
-//! optional around the rules is dropped, and [`missing`] says so. Differences to the blocks that come with
+//! Written for this project. One set serves bases of every flavour (with a container module of Fedora's kind, with the
+//! reference policy's, with none): templates refer to types by the names distributions use, and where a base lacks one,
+//! the optional around the rules is dropped, and [`missing`] says so. Differences to the blocks that come with
 //! container-selinux: all are abstract, `container` reads `proc_t` and not all of `proc_type` (so it passes the
 //! `neverallow` rules of the reference policy), and `net_container` has its rules written out, so it works where no
 //! `sandbox_net_domain` exists.
