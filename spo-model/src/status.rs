@@ -36,11 +36,14 @@ text_enum! {
         InProgress = "InProgress",
         /// There.
         Installed = "Installed",
+        /// The node has nothing that would read it, for example no AppArmor; it is not counted.
+        Unsupported = "Unsupported",
     }
 }
 
 impl ProfileState {
     /// The state of a profile whose nodes have these states: the worst of them, `Installed` if there are none.
+    /// Nodes that do not support it count only if no other does.
     pub fn aggregate(nodes: impl IntoIterator<Item = Self>) -> Self {
         nodes.into_iter().min().unwrap_or(Self::Installed)
     }
@@ -51,7 +54,9 @@ impl ProfileState {
             Self::Pending | Self::InProgress => (ConditionStatus::False, Reason::Creating),
             Self::Installed => (ConditionStatus::True, Reason::Available),
             Self::Terminating => (ConditionStatus::False, Reason::Deleting),
-            Self::Error | Self::Partial | Self::Disabled => (ConditionStatus::False, Reason::Unavailable),
+            Self::Error | Self::Partial | Self::Disabled | Self::Unsupported => {
+                (ConditionStatus::False, Reason::Unavailable)
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 //! cluster.
 //!
 //! * [`standalone`]: a directory of manifests in the place of an API server.
+//! * [`aggregate`]: where a profile stands on all nodes together.
+//! * [`workloads`]: which profiles a pod uses.
 //!
 //! ```
 //! use spo_operator::standalone::{Options, run_once};
@@ -23,4 +25,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
 pub mod standalone;
+pub mod workloads;
