@@ -11,7 +11,7 @@ use spo_model::{
     seccomp::Arch,
     selinux::SelinuxProfileSpec,
 };
-use spo_seccomp::ArchExt as _;
+use spo_seccomp::{AllowList, ArchExt as _};
 use spo_selinux_cil::Ancestors;
 
 use crate::artefact::Origin;
@@ -85,8 +85,20 @@ pub struct Compiled {
 /// # Errors
 /// Every reason why the profile cannot be installed.
 pub fn compile(object: &AnyObject, library: &Library) -> Option<Result<Compiled, Vec<Diagnostic>>> {
+    compile_allowed(object, library, &AllowList::default())
+}
+
+/// As [`compile`], of what an administrator allows. What counts is the profile with all that it inherits.
+///
+/// # Errors
+/// Every reason why the profile cannot be installed, or everything in it that is not allowed.
+pub fn compile_allowed(
+    object: &AnyObject,
+    library: &Library,
+    allowed: &AllowList,
+) -> Option<Result<Compiled, Vec<Diagnostic>>> {
     match object {
-        AnyObject::SeccompProfile(profile) => Some(seccomp(profile, library)),
+        AnyObject::SeccompProfile(profile) => Some(seccomp(profile, library, allowed)),
         AnyObject::SelinuxProfile(profile) => Some(selinux(profile, library)),
         AnyObject::RawSelinuxProfile(profile) => Some(raw_selinux(profile)),
         AnyObject::AppArmorProfile(profile) => Some(apparmor(profile)),
@@ -123,10 +135,18 @@ pub struct Effective {
     pub effective: spo_seccomp::Effective,
 }
 
-fn seccomp(profile: &SeccompProfile, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
+fn seccomp(
+    profile: &SeccompProfile,
+    library: &Library,
+    allowed: &AllowList,
+) -> Result<Compiled, Vec<Diagnostic>> {
     // A profile without a base is written rule by rule as its author has them; its meaning is checked all the same.
     let Effective { effective, .. } = effective(profile, library)?;
     let spec = if profile.spec.base_profile_name.is_none() { &profile.spec } else { &effective.profile };
+    let forbidden = spo_seccomp::check_allowed(spec, allowed);
+    if !forbidden.is_empty() {
+        return Err(forbidden);
+    }
     let text = spo_seccomp::runtime_spec::to_string(spec, Arch::host());
     Ok(Compiled {
         bytes: text.into_bytes(),

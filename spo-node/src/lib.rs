@@ -9,6 +9,7 @@
 //!
 //! * [`compile`]: one profile and those it builds on → the bytes that go onto a node. Every process that compiles
 //!   calls this, so a profile means the same everywhere.
+//! * [`desired`]: what one profile asks of a host, within what an administrator allows.
 //! * [`artefact`]: what has to be on the host: a path below the host's root, bytes, a name in the kernel.
 //! * [`kernel`]: the security modules that take AppArmor profiles and SELinux modules: AppArmor through
 //!   `apparmor_parser` and securityfs, SELinux through `semodule` or `selinuxd`; a host that lacks one says
@@ -44,6 +45,7 @@
 pub mod apply;
 pub mod artefact;
 pub mod compile;
+pub mod desired;
 pub mod host;
 pub mod kernel;
 pub mod ledger;

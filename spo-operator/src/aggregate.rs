@@ -30,8 +30,11 @@ impl Summary {
     /// The summary of what the nodes say, by name; a node that has said nothing yet is `Pending`.
     pub fn of(nodes: &BTreeSet<String>, reports: &BTreeMap<String, ProfileState>) -> Self {
         let said = |node: &String| reports.get(node).copied().unwrap_or(ProfileState::Pending);
-        let counted: Vec<(&String, ProfileState)> =
-            nodes.iter().map(|node| (node, said(node))).filter(|(_, s)| *s != ProfileState::Unsupported).collect();
+        let counted: Vec<(&String, ProfileState)> = nodes
+            .iter()
+            .map(|node| (node, said(node)))
+            .filter(|(_, s)| *s != ProfileState::Unsupported)
+            .collect();
         let state = match nodes.is_empty() {
             // There is nobody to ask yet.
             true => ProfileState::Pending,
@@ -72,12 +75,17 @@ impl Summary {
         if reason == Reason::Available {
             return counts;
         }
-        let worst = self.behind.iter().filter(|(_, state)| **state == self.state).map(|(node, _)| node.as_str());
+        let worst =
+            self.behind.iter().filter(|(_, state)| **state == self.state).map(|(node, _)| node.as_str());
         let mut names: Vec<&str> = worst.collect();
         let more = names.len().saturating_sub(NAMED);
         names.truncate(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        if names.is_empty() { counts } else { format!("{counts}; {} on {}{more}", self.state, names.join(", ")) }
+        if names.is_empty() {
+            counts
+        } else {
+            format!("{counts}; {} on {}{more}", self.state, names.join(", "))
+        }
     }
 }
 
@@ -145,6 +153,9 @@ mod tests {
         let nodes: Vec<String> = (0..5000).map(|i| format!("node-{i:04}")).collect();
         let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
         let message = summary(&nodes, &[]).condition(None, None, "now").message;
-        assert!(message.ends_with("Pending on node-0000, node-0001, node-0002, node-0003, node-0004 and 4995 more"));
+        assert!(
+            message
+                .ends_with("Pending on node-0000, node-0001, node-0002, node-0003, node-0004 and 4995 more")
+        );
     }
 }

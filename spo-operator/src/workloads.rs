@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile as PodAppArmor, Pod, SeccompProfile as PodSeccomp, SELinuxOptions,
+    AppArmorProfile as PodAppArmor, Pod, SELinuxOptions, SeccompProfile as PodSeccomp,
 };
 use spo_model::{
     kind::Kind,
@@ -53,7 +53,8 @@ pub fn uses(pod: &Pod) -> BTreeSet<Use> {
     if let Some(context) = &spec.security_context {
         uses.add(&context.seccomp_profile, &context.se_linux_options, &context.app_armor_profile);
     }
-    let contexts = spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|c| &c.security_context);
+    let contexts =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|c| &c.security_context);
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| &c.security_context);
     for context in contexts.chain(ephemeral).flatten() {
         uses.add(&context.seccomp_profile, &context.se_linux_options, &context.app_armor_profile);
@@ -127,14 +128,16 @@ mod tests {
             "initContainers": [container("i", "operator/a/init.json")],
             "ephemeralContainers": [container("e", "operator/a/ephemeral.json")],
         }}));
-        let want = ["container", "ephemeral", "init", "pod"].map(|n| Use::Seccomp(format!("operator/a/{n}.json")));
+        let want =
+            ["container", "ephemeral", "init", "pod"].map(|n| Use::Seccomp(format!("operator/a/{n}.json")));
         assert_eq!(found, want);
     }
 
     /// The existing operator knows paths of two parts only, so it takes no notice of the guide's.
     #[test]
     fn both_shapes_of_a_path_mean_the_profile() {
-        let (two, three) = (Use::Seccomp("operator/web.json".into()), Use::Seccomp("operator/a/web.json".into()));
+        let (two, three) =
+            (Use::Seccomp("operator/web.json".into()), Use::Seccomp("operator/a/web.json".into()));
         for namespace in [Some("a"), Some("b"), None] {
             let key = key(namespace, "web");
             assert!(two.is_of(Kind::SeccompProfile, &key));
@@ -183,7 +186,11 @@ mod tests {
             "securityContext": { "seccompProfile": { "type": "Unconfined" } } } });
         assert_eq!(of(unconfined), []);
         for path in ["profiles/audit.json", "operator/../x.json", "operator/a/b/c.json", "operator/web"] {
-            assert_eq!(of(json!({ "spec": { "containers": [], "securityContext": seccomp(path) } })), [], "{path}");
+            assert_eq!(
+                of(json!({ "spec": { "containers": [], "securityContext": seccomp(path) } })),
+                [],
+                "{path}"
+            );
         }
     }
 }

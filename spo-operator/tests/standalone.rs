@@ -408,3 +408,13 @@ fn the_real_compilers_accept_what_is_written() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn settings_hold_profiles_back() {
+    let settings = "apiVersion: security-profiles-operator.x-k8s.io/v1alpha1\n\
+                    kind: SecurityProfilesOperatorDaemon\nmetadata: {name: spod}\nspec: {allowedSyscalls: [read]}\n";
+    let bench = Bench::new(&[("a.yaml", &seccomp("a", "read, write, mount")), ("spod.yaml", settings)]);
+    bench.refuses(&["the syscall write is not allowed", "the syscall mount is not allowed"]);
+    bench.write("a.yaml", &seccomp("a", "read"));
+    assert_eq!(bench.run().status.code(), Some(0));
+}

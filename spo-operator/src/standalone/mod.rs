@@ -22,20 +22,24 @@ use std::{
 };
 
 use spo_model::{
-    Diagnostic, Severity, State,
+    Diagnostic, Severity,
     kind::Kind,
     manifest::{Content, Limits},
     names::ProfileKey,
     object::AnyObject,
+    status::ProfileState,
 };
 use spo_node::{
     ApplyError,
     artefact::Artefact,
-    compile::{Library, compile},
+    compile::Library,
+    desired::{Desired, allow_list},
     host::Root,
     kernel::{Live, Selinuxd},
     ledger::Entry,
 };
+
+use spo_seccomp::AllowList;
 
 pub use load::LoadError;
 pub use report::{Line, LineState, Report};
@@ -87,6 +91,9 @@ pub enum RunError {
     /// The ledger cannot be read or written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The settings say something that cannot be understood.
+    #[error("the SecurityProfilesOperatorDaemon: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<Diagnostic>),
 }
 
 /// Reads the manifests and brings the host to what they say.
@@ -100,12 +107,12 @@ pub fn run_once(options: &Options) -> Result<Report, RunError> {
     let host =
         Root::open(&options.root).map_err(|source| RunError::Root { path: options.root.clone(), source })?;
 
-    let library = library(&manifests);
+    let inputs = Inputs::of(&manifests)?;
     let mut lines = Vec::new();
     let mut artefacts = Vec::new();
     let mut seen = HashMap::new();
     for manifest in &manifests {
-        read_lines(manifest, &library, &mut seen, &mut lines, &mut artefacts);
+        read_lines(manifest, &inputs, &mut seen, &mut lines, &mut artefacts);
     }
     let owners: Vec<usize> = artefacts.iter().map(|(line, _)| *line).collect();
     let artefacts: Vec<Artefact> = artefacts.into_iter().map(|(_, artefact)| artefact).collect();
@@ -125,24 +132,39 @@ pub fn run_once(options: &Options) -> Result<Report, RunError> {
     Ok(Report { lines, removed: installed.removed, stuck: installed.stuck })
 }
 
-/// The profiles of all manifests, for others to build on. A profile that is not valid is no base for anything.
-fn library(manifests: &[Manifest]) -> Library {
-    let mut library = Library::default();
-    for entry in manifests.iter().flat_map(|m| m.entries.iter().flatten()) {
-        if let Content::Object(decoded) = &entry.content
-            && !entry.has_errors()
-        {
-            library.add(&decoded.object);
+/// What all manifests together say about each profile.
+struct Inputs {
+    /// The profiles that others build on. One that is not valid is no base for anything.
+    library: Library,
+    /// What the settings allow; the first SecurityProfilesOperatorDaemon counts.
+    allowed: AllowList,
+}
+
+impl Inputs {
+    fn of(manifests: &[Manifest]) -> Result<Self, RunError> {
+        let mut library = Library::default();
+        let mut allowed = None;
+        for entry in manifests.iter().flat_map(|m| m.entries.iter().flatten()) {
+            let Content::Object(decoded) = &entry.content else { continue };
+            if let AnyObject::SecurityProfilesOperatorDaemon(settings) = &decoded.object
+                && allowed.is_none()
+            {
+                // Settings that cannot be understood must not let through what they were to hold back.
+                allowed = Some(allow_list(&settings.spec).map_err(RunError::Settings)?);
+            }
+            if !entry.has_errors() {
+                library.add(&decoded.object);
+            }
         }
+        Ok(Self { library, allowed: allowed.unwrap_or_default() })
     }
-    library
 }
 
 type Seen = HashMap<(Kind, ProfileKey), String>;
 
 fn read_lines(
     manifest: &Manifest,
-    library: &Library,
+    inputs: &Inputs,
     seen: &mut Seen,
     lines: &mut Vec<Line>,
     artefacts: &mut Vec<(usize, Artefact)>,
@@ -174,7 +196,7 @@ fn read_lines(
                 continue;
             }
         }
-        if let Some(artefact) = build(object, library, manifest, &mut line) {
+        if let Some(artefact) = build(object, inputs, manifest, &mut line) {
             artefacts.push((lines.len(), artefact));
         }
         lines.push(line);
@@ -182,29 +204,25 @@ fn read_lines(
 }
 
 /// The artefact of a profile; `None` if it has none, with the reason in its line.
-fn build(object: &AnyObject, library: &Library, manifest: &Manifest, line: &mut Line) -> Option<Artefact> {
-    if object.state() == Some(State::Disabled) || object.metadata().is_partial() {
-        line.state = if object.metadata().is_partial() { LineState::Partial } else { LineState::Disabled };
-        return None;
-    }
-    let compiled = match compile(object, library)? {
-        Ok(compiled) => compiled,
-        Err(problems) => {
+fn build(object: &AnyObject, inputs: &Inputs, manifest: &Manifest, line: &mut Line) -> Option<Artefact> {
+    match Desired::of(object, &inputs.library, &inputs.allowed)? {
+        Desired::Artefact(mut artefact, diagnostics) => {
+            line.add(manifest, diagnostics);
+            artefact.source.clone_from(&manifest.name);
+            line.artefact = Some(artefact.path.to_string());
+            Some(*artefact)
+        }
+        Desired::Nothing(ProfileState::Partial) => {
+            line.state = LineState::Partial;
+            None
+        }
+        Desired::Nothing(_) => {
+            line.state = LineState::Disabled;
+            None
+        }
+        Desired::Refused(problems) => {
             line.state = LineState::Error;
             line.add(manifest, problems);
-            return None;
-        }
-    };
-    line.add(manifest, compiled.diagnostics);
-    match Artefact::new(object.kind(), object.key()?, compiled.bytes) {
-        Ok(mut artefact) => {
-            artefact.source.clone_from(&manifest.name);
-            artefact.origin = compiled.origin;
-            line.artefact = Some(artefact.path.to_string());
-            Some(artefact)
-        }
-        Err(error) => {
-            line.refuse(error.to_string());
             None
         }
     }

@@ -1,0 +1,167 @@
+//! What one profile asks of a host: the step that every agent takes for each profile it knows.
+
+use std::collections::BTreeSet;
+
+use spo_model::{
+    Diagnostic, FieldPath, State,
+    daemon::DaemonSpec,
+    object::AnyObject,
+    seccomp::{Action, SyscallName},
+    status::ProfileState,
+};
+use spo_seccomp::AllowList;
+
+use crate::{
+    artefact::Artefact,
+    compile::{Library, compile_allowed},
+};
+
+/// What a profile asks of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Desired {
+    /// This artefact, with what the author should know about it.
+    Artefact(Box<Artefact>, Vec<Diagnostic>),
+    /// Nothing, because it is switched off or part of a recording: the state says which.
+    Nothing(ProfileState),
+    /// It cannot be put there, for these reasons; what is there of it stays.
+    Refused(Vec<Diagnostic>),
+}
+
+impl Desired {
+    /// What a profile asks for; `None` for kinds that do not go onto nodes.
+    pub fn of(object: &AnyObject, library: &Library, allowed: &AllowList) -> Option<Self> {
+        if !object.kind().is_profile() {
+            return None;
+        }
+        if object.metadata().is_partial() {
+            return Some(Self::Nothing(ProfileState::Partial));
+        }
+        if object.state() == Some(State::Disabled) {
+            return Some(Self::Nothing(ProfileState::Disabled));
+        }
+        let compiled = match compile_allowed(object, library, allowed)? {
+            Ok(compiled) => compiled,
+            Err(problems) => return Some(Self::Refused(problems)),
+        };
+        let refused = |message: String| {
+            Some(Self::Refused(vec![Diagnostic::error("install", FieldPath::root(), message)]))
+        };
+        let Some(key) = object.key() else { return refused("a profile needs a name".to_owned()) };
+        match Artefact::new(object.kind(), key, compiled.bytes) {
+            Ok(artefact) => {
+                let artefact = Artefact { origin: compiled.origin, ..artefact };
+                Some(Self::Artefact(Box::new(artefact), compiled.diagnostics))
+            }
+            Err(error) => refused(error.to_string()),
+        }
+    }
+}
+
+/// What the settings of a cluster allow seccomp profiles to permit (`spec.security` of the
+/// SecurityProfilesOperatorDaemon).
+///
+/// # Errors
+/// Names that are no names of syscalls. A list that cannot be understood must not be read as a shorter one.
+pub fn allow_list(settings: &DaemonSpec) -> Result<AllowList, Vec<Diagnostic>> {
+    let Some(security) = &settings.security else { return Ok(AllowList::default()) };
+    let mut names: BTreeSet<SyscallName> = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for (index, name) in security.allowed_syscalls.iter().flatten().enumerate() {
+        match name.parse() {
+            Ok(name) => {
+                names.insert(name);
+            }
+            Err(error) => {
+                let path = FieldPath::of("spec.security.allowedSyscalls").index(index);
+                wrong.push(Diagnostic::error("syscall-name", path, format!("{name:?}: {error}")));
+            }
+        }
+    }
+    let actions: BTreeSet<Action> = security.allowed_seccomp_actions.iter().flatten().copied().collect();
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let mut list = AllowList::default();
+    (list.syscalls, list.actions) = (names, actions);
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use spo_model::convert::decode;
+
+    use super::*;
+
+    fn object(kind: &str, spec: Value) -> AnyObject {
+        let document = json!({
+            "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": kind,
+            "metadata": { "name": "web", "namespace": "production" }, "spec": spec,
+        });
+        decode(&document).expect("an object").object
+    }
+
+    fn seccomp(state: &str, names: &[&str], base: Option<&str>) -> AnyObject {
+        let mut spec = json!({ "state": state, "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "action": "SCMP_ACT_ALLOW", "names": names }] });
+        if let Some(base) = base {
+            spec["baseProfileName"] = json!(base);
+        }
+        object("SeccompProfile", spec)
+    }
+
+    fn settings(spec: Value) -> DaemonSpec {
+        match object("SecurityProfilesOperatorDaemon", spec) {
+            AnyObject::SecurityProfilesOperatorDaemon(daemon) => daemon.spec,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_profile_asks_for_its_artefact_unless_it_is_off() {
+        let library = Library::default();
+        let of = |object: &AnyObject| Desired::of(object, &library, &AllowList::default());
+        let found = of(&seccomp("Enabled", &["read"], None));
+        assert!(
+            matches!(found, Some(Desired::Artefact(a, _)) if a.path.as_str().ends_with("operator/production/web.json"))
+        );
+        let off = of(&seccomp("Disabled", &["read"], None));
+        assert_eq!(off, Some(Desired::Nothing(ProfileState::Disabled)));
+        let mut partial = seccomp("Enabled", &["read"], None);
+        let label = ("spo.x-k8s.io/partial".to_owned(), "true".to_owned());
+        partial.metadata_mut().labels = Some([label].into());
+        assert_eq!(of(&partial), Some(Desired::Nothing(ProfileState::Partial)));
+        assert_eq!(of(&object("SecurityProfilesOperatorDaemon", json!({}))), None);
+    }
+
+    /// The existing operator looks at each profile without what it inherits, and names one offender at random.
+    #[test]
+    fn what_is_not_allowed_is_named_in_full_and_through_the_base() {
+        let allowed = settings(json!({ "security": { "allowedSyscalls": ["read", "write"] } }));
+        let allowed = allow_list(&allowed).expect("names");
+        let mut base = seccomp("Enabled", &["ptrace", "bpf"], None);
+        base.metadata_mut().name = Some("base".parse().expect("a name"));
+        let mut library = Library::default();
+        library.add(&base);
+        let refused = |object: &AnyObject| match Desired::of(object, &library, &allowed) {
+            Some(Desired::Refused(problems)) => {
+                problems.iter().map(|p| p.message.clone()).collect::<Vec<_>>().join("; ")
+            }
+            other => panic!("{other:?}"),
+        };
+        let own = refused(&seccomp("Enabled", &["read", "mount", "kexec_load"], None));
+        assert!(own.contains("mount") && own.contains("kexec_load"), "{own}");
+        let inherited = refused(&seccomp("Enabled", &["read"], Some("base")));
+        assert!(inherited.contains("ptrace") && inherited.contains("bpf"), "{inherited}");
+        let fine = Desired::of(&seccomp("Enabled", &["read"], None), &library, &allowed);
+        assert!(matches!(fine, Some(Desired::Artefact(..))));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_no_shorter_list() {
+        let odd = settings(json!({ "security": { "allowedSyscalls": ["read", "NOT A NAME"] } }));
+        let wrong = allow_list(&odd).expect_err("refused");
+        assert_eq!(wrong[0].path.to_string(), "spec.security.allowedSyscalls[1]");
+        assert_eq!(allow_list(&settings(json!({}))), Ok(AllowList::default()));
+    }
+}
