@@ -24,3 +24,4 @@
 #![forbid(unsafe_code)]
 
 pub mod standalone;
+pub mod webhook;
