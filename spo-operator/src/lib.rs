@@ -2,6 +2,7 @@
 //! cluster.
 //!
 //! * [`standalone`]: a directory of manifests in the place of an API server.
+//! * [`webhook`]: admission and conversion for the API server.
 //!
 //! ```
 //! use spo_operator::standalone::{Options, run_once};

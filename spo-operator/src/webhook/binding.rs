@@ -60,6 +60,11 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
             ..Answer::allow()
         };
     }
+    if let Some(excess) = pod::excess(&request.object) {
+        return Answer::invalid(excess);
+    }
+    let there: BTreeSet<&str> =
+        pod::containers(&request.old_object, "ephemeralContainers").iter().map(pod::name).collect();
     let mut work = Work {
         request,
         index,
@@ -76,7 +81,8 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
         }
         for list in lists {
             for (i, container) in pod::containers(&request.object, list).iter().enumerate() {
-                if !whole && is_among(container, &request.old_object, list) {
+                // Containers that are there already cannot be changed.
+                if !whole && there.contains(pod::name(container)) {
                     continue;
                 }
                 let image = container["image"].as_str().unwrap_or_default();
@@ -188,8 +194,8 @@ impl Work<'_> {
         let Some(profile) = self.resolve(found.binding, &who) else { return };
         let own = pod::field(container, slot);
         let annotated = self.whole && pod::old_annotation(&self.pod, slot, name).is_some();
-        let of_pod = pod::field(&self.pod["spec"], slot).cloned();
-        let inherits = own.is_none() && !annotated && pod::says(of_pod.as_ref(), slot, &profile.usage);
+        let of_pod = pod::field(&self.pod["spec"], slot);
+        let inherits = own.is_none() && !annotated && pod::says(of_pod, slot, &profile.usage);
         if slot == Slot::Seccomp && pod::is_privileged(container) {
             self.warnings.push(format!(
                 "{who} is privileged: container runtimes leave the seccomp profile of ProfileBinding {} out",
@@ -200,11 +206,11 @@ impl Work<'_> {
             return;
         }
         if !pod::says(own, slot, &profile.usage) {
-            let replaced = own.cloned();
+            let of_pod = of_pod.filter(|_| slot == Slot::Selinux).cloned();
             if let Some(target) = pod::container_mut(&mut self.pod, list, i) {
                 pod::confine(target, slot, &profile.usage, of_pod.as_ref());
             }
-            self.tell_replaced(slot, found.binding, &profile, replaced.as_ref(), &who);
+            self.tell_replaced(slot, found.binding, &profile, own, &who);
         }
         if self.whole {
             pod::confine_annotation(&mut self.pod, slot, Some(name), &profile.usage);
@@ -288,11 +294,6 @@ fn waits(profile: &Profile) -> Option<String> {
         (None, Some(state)) => Some(format!("in state {state}")),
         (None, None) => Some("not installed yet".to_owned()),
     }
-}
-
-/// Whether a container of this name was there before; containers that are there cannot be changed.
-fn is_among(container: &Value, old: &Value, list: &str) -> bool {
-    pod::containers(old, list).iter().any(|c| pod::name(c) == pod::name(container))
 }
 
 #[cfg(test)]

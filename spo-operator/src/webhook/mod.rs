@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Every decision is a pure function of the request and the [`index`]; nothing is written anywhere, so the webhooks
-//! may say that they have no side effects. Only the feed of the index and the server know that there is a network.
+//! may say that they have no side effects. Only [`feed`] and [`server`] know that there is a network.
 //!
 //! | path | asked about | by |
 //! | --- | --- | --- |
@@ -15,7 +15,7 @@
 //! | `/mutate-v1-pod-recording` | CREATE of pods | [`recording`] |
 //! | `/validate-profile`, `/validate-rawselinuxprofile` | CREATE and UPDATE of every kind | [`validate`] |
 //! | `/convert` | every kind in every version | [`convert`] |
-//! | `/livez`, `/readyz` | the process; certificate and index are there | the server |
+//! | `/livez`, `/readyz` | the process; certificate and index are there | [`server`] |
 //!
 //! ```
 //! use serde_json::json;
@@ -47,12 +47,16 @@
 //! ```
 
 pub mod binding;
+pub mod certificate;
 pub mod convert;
+pub mod feed;
 #[cfg(test)]
 mod fixture;
 pub mod image;
 pub mod index;
 mod pod;
+pub mod process;
 pub mod recording;
 pub mod review;
+pub mod server;
 pub mod validate;

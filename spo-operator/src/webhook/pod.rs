@@ -23,6 +23,11 @@ pub(super) fn annotations(pod: &Value) -> BTreeMap<String, String> {
     texts(&pod["metadata"]["annotations"])
 }
 
+/// One annotation.
+pub(super) fn annotation<'a>(pod: &'a Value, key: &str) -> Option<&'a str> {
+    pod["metadata"]["annotations"][key].as_str()
+}
+
 fn texts(value: &Value) -> BTreeMap<String, String> {
     let fields = value.as_object().into_iter().flatten();
     fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
@@ -37,6 +42,24 @@ pub(super) fn containers<'a>(pod: &'a Value, list: &str) -> &'a [Value] {
 pub(super) fn container_mut<'a>(pod: &'a mut Value, list: &str, i: usize) -> Option<&'a mut Value> {
     pod.get_mut("spec")?.get_mut(list)?.get_mut(i)
 }
+
+/// Why a pod is not worked on: what one field says is copied into every container, so a hostile pod of a few
+/// megabytes could become gigabytes.
+pub(super) fn excess(pod: &Value) -> Option<String> {
+    let count: usize = LISTS.iter().map(|list| containers(pod, list).len()).sum();
+    if count > MOST_CONTAINERS {
+        return Some(format!("the pod has {count} containers, and at most {MOST_CONTAINERS} are looked at"));
+    }
+    let options = field(&pod["spec"], Slot::Selinux).map_or(0, |options| options.to_string().len());
+    (options > MOST_OPTIONS).then(|| {
+        format!("spec.securityContext.seLinuxOptions has {options} bytes, and at most {MOST_OPTIONS} are looked at")
+    })
+}
+
+/// Far more than a kubelet starts.
+const MOST_CONTAINERS: usize = 1000;
+/// A level that lists half of the 1024 categories has about 2,500.
+const MOST_OPTIONS: usize = 8 << 10;
 
 /// The name of a container, empty if it has none.
 pub(super) fn name(container: &Value) -> &str {

@@ -50,6 +50,11 @@ pub fn admit(request: &Request, index: &Index, seconds: u64) -> Answer {
     let stamp = format!("{}_{seconds}", nonce(&request.uid));
     let mut work = Work { request, index, bindings, pod: changed, answer, stamp };
     let recordings: Vec<_> = index.recordings(&request.namespace, &labels).collect();
+    if !recordings.is_empty()
+        && let Some(excess) = pod::excess(&request.object)
+    {
+        return Answer::invalid(excess);
+    }
     for recording in &recordings {
         match Method::of(recording) {
             Some(method) => work.record(recording, method),
@@ -149,7 +154,7 @@ impl Work<'_> {
             return;
         }
         let key = format!("{}{name}", method.prefix());
-        if let Some(there) = pod::annotations(&self.pod).get(&key) {
+        if let Some(there) = pod::annotation(&self.pod, &key) {
             let first = there.split('_').next().unwrap_or_default().to_owned();
             self.warn(recording, &format!("container {name:?} is recorded by {first} already"));
             return;
@@ -180,7 +185,7 @@ impl Work<'_> {
                     &format!("it replaces the {what} {:?} of container {name:?}", clip(&before, 64)),
                 );
             }
-            let of_pod = pod::field(&self.pod["spec"], slot).cloned();
+            let of_pod = pod::field(&self.pod["spec"], slot).filter(|_| slot == Slot::Selinux).cloned();
             if let Some(target) = pod::container_mut(&mut self.pod, list, i) {
                 pod::confine(target, slot, &usage, of_pod.as_ref());
             }

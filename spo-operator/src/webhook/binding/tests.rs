@@ -427,6 +427,23 @@ fn what_is_no_pod_is_refused() {
     }
 }
 
+#[test]
+fn a_pod_of_a_few_megabytes_does_not_become_gigabytes() {
+    let bindings = [binding("b", "SelinuxProfile", "web", "x")];
+    let container = |i: usize| json!({"name": format!("c{i}"), "image": "x"});
+    let many: Vec<_> = (0..20_000).map(container).collect();
+    let level = "s0".repeat(500_000);
+    let long = json!({"securityContext": {"seLinuxOptions": {"level": level}}, "containers": [container(0)]});
+    for (spec, wanted) in
+        [(json!({"containers": many}), "20000 containers"), (long, "seLinuxOptions has 1000012")]
+    {
+        let (answer, _) = ask(&bindings, &pod(&spec));
+        assert!(refused(&answer).contains(wanted), "{answer:?}");
+        // Who binds nothing here need not look.
+        assert_eq!(ask(&[], &pod(&spec)).0, Answer::allow());
+    }
+}
+
 /// Any JSON, with the words of a pod where they matter.
 fn json_soup() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::json;
 use spo_model::manifest::{self, Limits};
 
@@ -242,4 +243,55 @@ fn a_very_wrong_object_has_an_answer_of_a_sane_size() {
     );
     let message = refused(&answer);
     assert!(message.len() < 10_000 && message.contains("5000 problems") && message.contains("and 4975 more"));
+}
+
+/// One of the documents with one of its values replaced.
+fn mutated(documents: &[Value], which: usize, at: usize, with: &Value) -> Value {
+    fn places(value: &Value, here: &str, found: &mut Vec<String>) {
+        found.push(here.to_owned());
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    places(value, &format!("{here}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+                }
+            }
+            Value::Array(list) => {
+                for (i, value) in list.iter().enumerate() {
+                    places(value, &format!("{here}/{i}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut document = documents[which % documents.len()].clone();
+    let mut found = Vec::new();
+    places(&document, "", &mut found);
+    if let Some(place) = document.pointer_mut(&found[at % found.len()]) {
+        *place = with.clone();
+    }
+    document
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn any_object_is_answered(which in any::<usize>(), at in any::<usize>(), text in "\\PC{0,40}|[(){};# a-z@/*]{0,60}") {
+        let policy = "profile web {\n  /etc/hosts r,\n}\n";
+        let documents = [
+            seccomp(&json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [
+                {"action": "SCMP_ACT_ALLOW", "names": ["read"], "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}]})),
+            document("SelinuxProfile", "web", &json!({"allow": {"http_port_t": {"tcp_socket": ["name_bind"]}}})),
+            document("RawSelinuxProfile", "web", &json!({"policy": "(blockinherit container)"})),
+            document("AppArmorProfile", "web", &json!({"policy": policy})),
+            document("AppArmorProfile", "web", &json!({"abstract": {"filesystem": {"readOnlyPaths": ["/etc/**"]}}})),
+            document("SecurityProfilesOperatorDaemon", "spod", &json!({"enableSelinux": true, "verbosity": 1})),
+            document("ProfileBinding", "b", &json!({"profileRef": {"kind": "SeccompProfile", "name": "w"}, "image": "x"})),
+        ];
+        for with in [json!(text), json!([text]), json!({text.clone(): text}), Value::Null, json!(-1)] {
+            let answer = check(&mutated(&documents, which, at, &with), &[]);
+            if let Some(refusal) = answer.refusal {
+                prop_assert!(!refusal.message.is_empty() && refusal.message.len() <= 8 << 10);
+            }
+        }
+    }
 }
