@@ -451,7 +451,7 @@ async fn a_client_that_stops_talking_is_given_up_and_holds_nobody_up() {
     let limits = Limits { request: Duration::from_millis(300), memory: 8 << 20, ..Limits::default() };
     let server = Server::start(TlsVersion::V1_2, limits).await;
     server.know(&[]);
-    let head = "POST /validate-profile HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8000000\r\nconnection: close\r\n\r\n";
+    let head = "POST /validate-profile HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8388608\r\nconnection: close\r\n\r\n";
     let (status, text) = server.send(head, b"{").await;
     assert_eq!((status, text.as_str()), (504, "the request took too long\n"));
     let mut slow = server.stream().await;

@@ -71,7 +71,7 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
         pod: request.object.clone(),
         whole,
         warnings: Vec::new(),
-        refusals: BTreeSet::new(),
+        refusals: BTreeMap::new(),
         audit: Vec::new(),
     };
     work.warnings.extend(bindings.unused.iter().cloned());
@@ -170,7 +170,8 @@ struct Work<'a> {
     /// Whether the pod itself is being made, so that all of it can be changed.
     whole: bool,
     warnings: Vec<String>,
-    refusals: BTreeSet<String>,
+    /// Why the pod is refused, once per binding however many containers it is about.
+    refusals: BTreeMap<String, String>,
     audit: Vec<String>,
 }
 
@@ -224,18 +225,22 @@ impl Work<'_> {
         let (kind, name) = (binding.kind, &binding.profile);
         let by = format!("ProfileBinding {namespace}/{}", binding.name);
         let Some(profile) = self.index.profile(namespace, kind, name) else {
-            self.refusals.insert(format!(
-                "{by} applies to {who}, but there is no {kind} {name:?} in namespace {namespace}; \
-                 create the profile, or change or delete the binding"
-            ));
+            self.refusals.entry(binding.name.clone()).or_insert_with(|| {
+                format!(
+                    "{by} applies to {who}, but there is no {kind} {name:?} in namespace {namespace}; \
+                     create the profile, or change or delete the binding"
+                )
+            });
             return None;
         };
         if self.index.is_name_of_another(profile) {
-            self.refusals.insert(format!(
-                "{by} applies to {who}, but {kind} {} is in state Error and another profile holds the name {:?} on \
-                 the nodes; rename the profile",
-                profile.key, profile.usage
-            ));
+            self.refusals.entry(binding.name.clone()).or_insert_with(|| {
+                format!(
+                    "{by} applies to {who}, but {kind} {} is in state Error and another profile holds the name \
+                     {:?} on the nodes; rename the profile",
+                    profile.key, profile.usage
+                )
+            });
             return None;
         }
         if let Some(state) = waits(profile) {
@@ -269,7 +274,7 @@ impl Work<'_> {
 
     fn answer(self) -> Answer {
         if !self.refusals.is_empty() {
-            let message = self.refusals.into_iter().collect::<Vec<_>>().join("\n");
+            let message = self.refusals.into_values().collect::<Vec<_>>().join("\n");
             return Answer { warnings: self.warnings, ..Answer::forbid(message) };
         }
         let mut audit = BTreeMap::new();

@@ -75,6 +75,7 @@ fn identity(object: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use spo_model::kind::Kind;
 
     use super::*;
 
@@ -137,6 +138,45 @@ mod tests {
             let message = review["response"]["result"]["message"].as_str().unwrap_or_default().to_owned();
             assert_eq!(review["response"]["result"]["status"], json!("Failure"));
             assert!(message.contains(wanted), "{wanted}: {message}");
+        }
+    }
+
+    /// DEFECT 37: two kinds were not registered with the converter, and fields got lost.
+    #[test]
+    fn defect_37_every_kind_is_converted_both_ways_without_loss() {
+        let reference = json!({"kind": "SeccompProfile", "name": "web"});
+        let selector = json!({"matchLabels": {"app": "web"}});
+        for (kind, spec) in [
+            (Kind::SeccompProfile, json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38})),
+            (Kind::SelinuxProfile, json!({"mode": "Permissive", "inherit": []})),
+            (Kind::RawSelinuxProfile, json!({"policy": "(blockinherit container)", "state": "Disabled"})),
+            (Kind::AppArmorProfile, json!({"policy": "profile web {}", "mode": "Complain"})),
+            (
+                Kind::ProfileRecording,
+                json!({"kind": "SeccompProfile", "recorder": "Logs",
+                                            "mergeStrategy": "Containers", "podSelector": selector}),
+            ),
+            (Kind::ProfileBinding, json!({"profileRef": reference, "image": "*", "podSelector": selector})),
+            (Kind::SecurityProfileNodeStatus, json!({"nodeName": "n1"})),
+            (
+                Kind::SecurityProfilesOperatorDaemon,
+                json!({
+                "selinux": {"options": {"deniedTypes": ["shadow_t"]}},
+                "security": {"allowedIdentityRegexp": "^a$", "allowedSyscalls": ["read"]}}),
+            ),
+        ] {
+            let [hub, old] = kind.versions().map(|version| format!("{GROUP}/{version}"));
+            let stored =
+                json!({"apiVersion": hub, "kind": kind.as_str(), "metadata": {"name": "web"}, "spec": spec});
+            let convert = |object: &Value, to: &str| {
+                let review = ask(json!([object]), to);
+                assert_eq!(review["response"]["result"]["status"], json!("Success"), "{kind}: {review}");
+                review["response"]["convertedObjects"][0].clone()
+            };
+            let canonical = convert(&stored, &hub);
+            let shown = convert(&canonical, &old);
+            assert_eq!(shown["apiVersion"], json!(old));
+            assert_eq!(convert(&shown, &hub), canonical, "{kind}");
         }
     }
 

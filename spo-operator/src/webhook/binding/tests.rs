@@ -216,6 +216,7 @@ fn a_binding_to_a_missing_profile_refuses_the_pod_and_says_what_to_do() {
         assert!(message.starts_with("ProfileBinding production/b applies to "), "{message}");
         assert!(message.contains("there is no SeccompProfile \"gone\" in namespace production"), "{message}");
         assert!(message.contains("create the profile, or change or delete the binding"), "{message}");
+        assert_eq!(message.lines().count(), 1, "once, however many containers: {message}");
     }
     let (answer, request) = ask(&[binding("b", "SeccompProfile", "gone", "other")], &pod);
     assert_eq!(patched(&request, &answer), pod, "a binding about another image refuses nothing");
