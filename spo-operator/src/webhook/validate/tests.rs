@@ -182,6 +182,21 @@ fn fields_of_the_old_configuration_work_and_are_told() {
 }
 
 #[test]
+fn an_old_field_that_contradicts_its_group_is_refused_and_both_are_named() {
+    let both = document(
+        "SecurityProfilesOperatorDaemon",
+        "spod",
+        &json!({"enableLogEnricher": true, "enricher": {"enableLogEnricher": false}}),
+    );
+    let answer = check(&both, &[]);
+    let message = refused(&answer);
+    assert!(
+        message.contains("spec.enableLogEnricher is true, but spec.enricher.enableLogEnricher is false"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_disabled_profile_has_to_be_right_too_and_a_generated_name_is_no_fault() {
     let mut raw = document("RawSelinuxProfile", "web", &json!({"policy": "((", "state": "Disabled"}));
     assert!(!refused(&check(&raw, &[])).is_empty());
