@@ -4,6 +4,7 @@
 //! * [`standalone`]: a directory of manifests in the place of an API server.
 //! * [`aggregate`]: where a profile stands on all nodes together.
 //! * [`workloads`]: which profiles a pod uses.
+//! * [`webhook`]: admission and conversion for the API server.
 //!
 //! ```
 //! use spo_operator::standalone::{Options, run_once};
@@ -27,4 +28,5 @@
 
 pub mod aggregate;
 pub mod standalone;
+pub mod webhook;
 pub mod workloads;

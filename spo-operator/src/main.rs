@@ -6,7 +6,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spo_model::{crd, kind::Scope, manifest::Limits};
-use spo_operator::standalone::{self, Options, Report, RunError};
+use spo_operator::{
+    standalone::{self, Options, Report, RunError},
+    webhook,
+};
 
 /// Security profiles (seccomp, AppArmor, SELinux) as Kubernetes resources.
 #[derive(Parser)]
@@ -22,6 +25,8 @@ enum Command {
     Standalone(Standalone),
     /// Write the CustomResourceDefinitions.
     Crds(Crds),
+    /// Answer the API server: admission and conversion.
+    Webhook(webhook::process::Arguments),
 }
 
 /// Reads every manifest of a directory and puts its profiles below a root directory: seccomp filters for the
@@ -82,6 +87,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Standalone(args) => run_standalone(&args),
         Command::Crds(args) => write_crds(&args),
+        Command::Webhook(args) => webhook::process::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -1,0 +1,305 @@
+//! Binding: which profile each container of a new pod runs under.
+//!
+//! A binding is an enforcement, so what it says replaces what the pod says, and the pod's author is told. For each
+//! container and each field of the security context (seccomp, SELinux, AppArmor) the first of these decides:
+//!
+//! 1. a binding whose image is written exactly as the container's;
+//! 2. a binding whose image means the same ([`Reference`]);
+//! 3. a binding to `*`: one per field, which also sets the pod's own field, so that it holds for what is added later.
+//!
+//! Two bindings of one rank: the first by name, with a warning that names the other.
+//!
+//! A binding whose profile does not exist refuses the pod. A profile that exists and is not installed does not: the
+//! kubelet starts no container without its file, so nothing runs unconfined, and it starts once the file is there.
+//!
+//! No pod is exempt, whatever its labels say. Pods for Windows are left alone: a node with Linux refuses them.
+//!
+//! Requests that are looked at: CREATE of pods, and UPDATE of `pods/ephemeralcontainers`, where the containers that
+//! come in addition are treated as if they had been there from the start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use spo_model::status::ProfileState;
+
+use super::{
+    image::Reference,
+    index::{Absent, Binding, BoundImage, Index, Profile, Slot},
+    pod,
+    review::{Answer, Request, clip},
+};
+
+/// Decides about a pod.
+pub fn admit(request: &Request, index: &Index) -> Answer {
+    let lists: &[&str] = if request.is_about_pods("", "CREATE") {
+        &pod::LISTS
+    } else if request.is_about_pods("ephemeralcontainers", "UPDATE") {
+        &["ephemeralContainers"]
+    } else {
+        return Answer::allow();
+    };
+    let whole = lists.len() > 1;
+    if pod::containers(&request.object, "containers").is_empty() {
+        return Answer::invalid("the request holds no pod: spec.containers is missing or empty");
+    }
+    if let [broken, ..] = index.unreadable_bindings(&request.namespace) {
+        return Answer::forbid(format!(
+            "ProfileBinding {}/{} cannot be read, so nobody knows what it enforces here: {}; \
+             correct or delete it",
+            broken.namespace, broken.name, broken.reason
+        ));
+    }
+    let labels = pod::labels(&request.object);
+    let bindings = Bindings::of(index, &request.namespace, &labels);
+    if bindings.is_empty() {
+        return Answer::allow();
+    }
+    if request.object["spec"]["os"]["name"] == "windows" {
+        return Answer {
+            warnings: vec!["profiles are not bound to pods for Windows".to_owned()],
+            ..Answer::allow()
+        };
+    }
+    if let Some(excess) = pod::excess(&request.object) {
+        return Answer::invalid(excess);
+    }
+    let there: BTreeSet<&str> =
+        pod::containers(&request.old_object, "ephemeralContainers").iter().map(pod::name).collect();
+    let mut work = Work {
+        request,
+        index,
+        pod: request.object.clone(),
+        whole,
+        warnings: Vec::new(),
+        refusals: BTreeMap::new(),
+        audit: Vec::new(),
+    };
+    work.warnings.extend(bindings.unused.iter().cloned());
+    for slot in Slot::ALL {
+        if whole && let Some(binding) = bindings.any(slot) {
+            work.confine_pod(slot, binding);
+        }
+        for list in lists {
+            for (i, container) in pod::containers(&request.object, list).iter().enumerate() {
+                // Containers that are there already cannot be changed.
+                if !whole && there.contains(pod::name(container)) {
+                    continue;
+                }
+                let image = container["image"].as_str().unwrap_or_default();
+                if let Some(found) = bindings.find(slot, image) {
+                    work.confine_container(slot, list, i, container, &found);
+                }
+            }
+        }
+    }
+    work.answer()
+}
+
+/// The bindings that are about one pod.
+#[derive(Debug)]
+pub(super) struct Bindings<'a> {
+    exact: BTreeMap<(Slot, &'a str), &'a Binding>,
+    images: Vec<(&'a Reference, &'a Binding)>,
+    any: BTreeMap<Slot, &'a Binding>,
+    unused: Vec<String>,
+}
+
+/// A binding that decides about a container.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    pub(super) binding: &'a Binding,
+    by_wildcard: bool,
+}
+
+impl<'a> Bindings<'a> {
+    /// The bindings of a namespace that select a pod with these labels.
+    pub(super) fn of(index: &'a Index, namespace: &str, labels: &'a BTreeMap<String, String>) -> Self {
+        let mut found =
+            Self { exact: BTreeMap::new(), images: Vec::new(), any: BTreeMap::new(), unused: Vec::new() };
+        for binding in index.bindings(namespace, labels) {
+            let first = match &binding.image {
+                BoundImage::Any => *found.any.entry(binding.slot).or_insert(binding),
+                BoundImage::One(text, reference) => {
+                    found.images.extend(reference.iter().map(|reference| (reference, binding)));
+                    *found.exact.entry((binding.slot, text)).or_insert(binding)
+                }
+            };
+            if first.name != binding.name && (first.kind, &first.profile) != (binding.kind, &binding.profile)
+            {
+                found.unused.push(format!(
+                    "ProfileBinding {namespace}/{} is not used: {} sets the {} of the same image",
+                    binding.name,
+                    first.name,
+                    binding.slot.name()
+                ));
+            }
+        }
+        found
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.any.is_empty()
+    }
+
+    fn any(&self, slot: Slot) -> Option<&'a Binding> {
+        self.any.get(&slot).copied()
+    }
+
+    /// The binding that decides about a container with an image.
+    pub(super) fn find(&self, slot: Slot, image: &str) -> Option<Found<'a>> {
+        let exact = self.exact.get(&(slot, image)).copied();
+        let same_meaning = || {
+            let image = Reference::parse(image)?;
+            let fits = |&&(reference, binding): &&(&Reference, &'a Binding)| {
+                binding.slot == slot && reference.covers(&image)
+            };
+            self.images.iter().find(fits).map(|(_, binding)| *binding)
+        };
+        match exact.or_else(same_meaning) {
+            Some(binding) => Some(Found { binding, by_wildcard: false }),
+            None => self.any(slot).map(|binding| Found { binding, by_wildcard: true }),
+        }
+    }
+}
+
+/// A pod on its way.
+struct Work<'a> {
+    request: &'a Request,
+    index: &'a Index,
+    pod: Value,
+    /// Whether the pod itself is being made, so that all of it can be changed.
+    whole: bool,
+    warnings: Vec<String>,
+    /// Why the pod is refused, once per binding however many containers it is about.
+    refusals: BTreeMap<String, String>,
+    audit: Vec<String>,
+}
+
+impl Work<'_> {
+    fn confine_pod(&mut self, slot: Slot, binding: &Binding) {
+        let Some(profile) = self.resolve(binding, "the pod") else { return };
+        let before = pod::field(&self.pod["spec"], slot).cloned();
+        if let Some(spec) = self.pod.get_mut("spec")
+            && !pod::says(before.as_ref(), slot, &profile.usage)
+        {
+            pod::confine(spec, slot, &profile.usage, None);
+            self.tell_replaced(slot, binding, &profile, before.as_ref(), "the pod");
+        }
+        pod::confine_annotation(&mut self.pod, slot, None, &profile.usage);
+        self.audit.push(format!("pod {} {} by {}", profile.kind, profile.key, binding.name));
+    }
+
+    fn confine_container(&mut self, slot: Slot, list: &str, i: usize, container: &Value, found: &Found<'_>) {
+        let name = pod::name(container);
+        let who = format!("container {:?}", clip(name, 63));
+        let Some(profile) = self.resolve(found.binding, &who) else { return };
+        let own = pod::field(container, slot);
+        let annotated = self.whole && pod::old_annotation(&self.pod, slot, name).is_some();
+        let of_pod = pod::field(&self.pod["spec"], slot);
+        let inherits = own.is_none() && !annotated && pod::says(of_pod, slot, &profile.usage);
+        if slot == Slot::Seccomp && pod::is_privileged(container) {
+            self.warnings.push(format!(
+                "{who} is privileged: container runtimes leave the seccomp profile of ProfileBinding {} out",
+                found.binding.name
+            ));
+        }
+        if found.by_wildcard && inherits {
+            return;
+        }
+        if !pod::says(own, slot, &profile.usage) {
+            let of_pod = of_pod.filter(|_| slot == Slot::Selinux).cloned();
+            if let Some(target) = pod::container_mut(&mut self.pod, list, i) {
+                pod::confine(target, slot, &profile.usage, of_pod.as_ref());
+            }
+            self.tell_replaced(slot, found.binding, &profile, own, &who);
+        }
+        if self.whole {
+            pod::confine_annotation(&mut self.pod, slot, Some(name), &profile.usage);
+        }
+        self.audit.push(format!("{name} {} {} by {}", profile.kind, profile.key, found.binding.name));
+    }
+
+    /// The profile of a binding, if a pod may run under it.
+    fn resolve(&mut self, binding: &Binding, who: &str) -> Option<Profile> {
+        let namespace = &self.request.namespace;
+        let (kind, name) = (binding.kind, &binding.profile);
+        let by = format!("ProfileBinding {namespace}/{}", binding.name);
+        let Some(profile) = self.index.profile(namespace, kind, name) else {
+            self.refusals.entry(binding.name.clone()).or_insert_with(|| {
+                format!(
+                    "{by} applies to {who}, but there is no {kind} {name:?} in namespace {namespace}; \
+                     create the profile, or change or delete the binding"
+                )
+            });
+            return None;
+        };
+        if self.index.is_name_of_another(profile) {
+            self.refusals.entry(binding.name.clone()).or_insert_with(|| {
+                format!(
+                    "{by} applies to {who}, but {kind} {} is in state Error and another profile holds the name \
+                     {:?} on the nodes; rename the profile",
+                    profile.key, profile.usage
+                )
+            });
+            return None;
+        }
+        if let Some(state) = waits(profile) {
+            self.warnings.push(format!(
+                "{kind} {} of {by} is {state}: containers do not start until it is installed",
+                profile.key
+            ));
+        }
+        Some(profile.clone())
+    }
+
+    fn tell_replaced(
+        &mut self,
+        slot: Slot,
+        binding: &Binding,
+        profile: &Profile,
+        before: Option<&Value>,
+        who: &str,
+    ) {
+        let before = before.map(|field| pod::meaning(field, slot)).filter(|text| !text.is_empty());
+        if let Some(before) = before {
+            self.warnings.push(format!(
+                "ProfileBinding {} replaces the {} {:?} of {who} by {:?}",
+                binding.name,
+                slot.name(),
+                clip(&before, 64),
+                profile.usage
+            ));
+        }
+    }
+
+    fn answer(self) -> Answer {
+        if !self.refusals.is_empty() {
+            let message = self.refusals.into_values().collect::<Vec<_>>().join("\n");
+            return Answer { warnings: self.warnings, ..Answer::forbid(message) };
+        }
+        let mut audit = BTreeMap::new();
+        if !self.audit.is_empty() {
+            audit.insert("bound".to_owned(), clip(&self.audit.join("; "), AUDIT_LENGTH));
+        }
+        let patch = Some(json_patch::diff(&self.request.object, &self.pod));
+        Answer { refusal: None, patch, warnings: self.warnings, audit }
+    }
+}
+
+/// A pod can have a thousand containers; an entry of the audit log should not.
+const AUDIT_LENGTH: usize = 2048;
+
+/// The word for a profile that containers have to wait for.
+fn waits(profile: &Profile) -> Option<String> {
+    match (profile.absent, profile.state) {
+        (Some(Absent::Disabled), _) => Some("disabled".to_owned()),
+        (Some(Absent::Partial), _) => Some("a partial recording".to_owned()),
+        (Some(Absent::Terminating), _) => Some("being deleted".to_owned()),
+        (None, Some(ProfileState::Installed)) => None,
+        (None, Some(state)) => Some(format!("in state {state}")),
+        (None, None) => Some("not installed yet".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

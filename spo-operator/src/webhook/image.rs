@@ -1,0 +1,217 @@
+//! Image references: when a binding's image means a container's image.
+//!
+//! The text decides first: an image that is written as the binding writes it is meant. Otherwise both texts are
+//! brought into the full form that container runtimes use (`distribution/reference`): `nginx` is
+//! `docker.io/library/nginx:latest`. A text that is no reference is only ever compared as text.
+
+/// An image reference in its full form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+impl Reference {
+    /// Reads a reference and fills in what it leaves out: the registry `docker.io`, its folder `library`, and the
+    /// tag `latest` where there is neither tag nor digest. `None` if the text is no reference.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_TEXT {
+            return None;
+        }
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(read_digest(digest)?)),
+            None => (text, None),
+        };
+        // A colon behind the last slash starts the tag; one before it belongs to the registry's port.
+        let last = rest.rfind('/').map_or(0, |slash| slash + 1);
+        let (name, tag) = match rest[last..].find(':') {
+            Some(colon) => (&rest[..last + colon], Some(read_tag(&rest[last + colon + 1..])?)),
+            None => (rest, None),
+        };
+        let (registry, repository) = match name.split_once('/') {
+            Some((first, path)) if is_registry(first) => (read_registry(first)?, path.to_owned()),
+            _ => (DEFAULT_REGISTRY.to_owned(), name.to_owned()),
+        };
+        if repository.len() > MAX_REPOSITORY || !repository.split('/').all(is_component) {
+            return None;
+        }
+        let repository = match registry == DEFAULT_REGISTRY && !repository.contains('/') {
+            true => format!("library/{repository}"),
+            false => repository,
+        };
+        let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned()));
+        Some(Self { registry, repository, tag, digest })
+    }
+
+    /// Whether a binding with this reference is about a container with the other one.
+    ///
+    /// A digest names one content, so a binding with a digest is about exactly that digest, whatever the tag. A
+    /// binding with a tag is about every container that writes this tag, with or without a digest behind it.
+    pub fn covers(&self, container: &Self) -> bool {
+        let same_place = self.registry == container.registry && self.repository == container.repository;
+        same_place
+            && match &self.digest {
+                Some(digest) => container.digest.as_ref() == Some(digest),
+                None => self.tag == container.tag,
+            }
+    }
+}
+
+/// The longest text that is looked at; the parts' own limits sum up to less.
+const MAX_TEXT: usize = 1024;
+/// `distribution/reference`: the longest repository.
+const MAX_REPOSITORY: usize = 255;
+const DEFAULT_REGISTRY: &str = "docker.io";
+const DEFAULT_TAG: &str = "latest";
+
+/// The first part of a name is a registry if it cannot be a folder of the default one.
+fn is_registry(part: &str) -> bool {
+    part == "localhost" || part.contains(['.', ':']) || part.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+fn read_registry(text: &str) -> Option<String> {
+    let (host, port) = match text.rfind(':') {
+        Some(colon) if !text.ends_with(']') => (&text[..colon], Some(&text[colon + 1..])),
+        _ => (text, None),
+    };
+    let digits = |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
+    };
+    let good_host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(address) => {
+            !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')
+        }
+        None => host.split('.').all(label),
+    };
+    if !good_host || !port.is_none_or(digits) {
+        return None;
+    }
+    // Host names do not know case; the default registry has a second name.
+    let registry = text.to_ascii_lowercase();
+    Some(if registry == "index.docker.io" { DEFAULT_REGISTRY.to_owned() } else { registry })
+}
+
+/// Lower-case letters and digits, joined by one dot, one or two underscores, or hyphens.
+fn is_component(text: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separator = |s: &str| matches!(s, "" | "." | "_" | "__") || s.bytes().all(|b| b == b'-');
+    text.starts_with(alphanumeric) && text.ends_with(alphanumeric) && text.split(alphanumeric).all(separator)
+}
+
+fn read_tag(text: &str) -> Option<String> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let first = text.bytes().next().is_some_and(word);
+    let good = first && text.len() <= 128 && text.bytes().all(|b| word(b) || b == b'.' || b == b'-');
+    good.then(|| text.to_owned())
+}
+
+fn read_digest(text: &str) -> Option<String> {
+    let (algorithm, value) = text.split_once(':')?;
+    let part = |p: &str| {
+        p.starts_with(|c: char| c.is_ascii_alphabetic()) && p.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    let good_value = (32..=128).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_hexdigit());
+    (algorithm.split(['+', '.', '-', '_']).all(part) && good_value).then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const D: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn covers(binding: &str, container: &str) -> bool {
+        let read = |text| Reference::parse(text).unwrap_or_else(|| panic!("{text:?} is a reference"));
+        read(binding).covers(&read(container))
+    }
+
+    #[test]
+    fn short_forms_mean_their_full_forms() {
+        for same in
+            ["nginx", "nginx:latest", "library/nginx", "docker.io/nginx", "index.docker.io/library/nginx"]
+        {
+            assert!(covers("docker.io/library/nginx:latest", same), "{same}");
+            assert!(covers(same, "docker.io/library/nginx:latest"), "{same}");
+        }
+        assert!(covers("ghcr.io/a/b", "GHCR.io/a/b:latest"), "host names do not know case");
+        assert!(covers("registry:5000/web", "registry:5000/web:latest"));
+        assert!(covers("[::1]:5000/web", "[::1]:5000/web:latest"));
+    }
+
+    #[test]
+    fn other_images_are_not_meant() {
+        for other in [
+            "nginx:1.22",
+            "docker.io/evil/nginx:1.21",
+            "ghcr.io/library/nginx:1.21",
+            "nginx-evil:1.21",
+            "localhost/nginx:1.21",
+            "docker.io:443/library/nginx:1.21",
+        ] {
+            assert!(!covers("nginx:1.21", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_digest_names_one_content_and_a_tag_every_content_under_it() {
+        let other = D.replace('0', "f");
+        assert!(covers(&format!("nginx@{D}"), &format!("nginx:1.21@{D}")), "the binding's digest decides");
+        assert!(covers(&format!("nginx:9@{D}"), &format!("nginx@{D}")));
+        assert!(!covers(&format!("nginx@{D}"), &format!("nginx@{other}")));
+        assert!(!covers(&format!("nginx@{D}"), "nginx"), "nobody knows what the tag is today");
+        assert!(covers("nginx:1.21", &format!("nginx:1.21@{D}")));
+        assert!(!covers("nginx", &format!("nginx@{D}")), "no tag is written, so none is meant");
+    }
+
+    #[test]
+    fn what_is_no_reference_is_none() {
+        for bad in [
+            "",
+            "*",
+            "/",
+            "a//b",
+            "a/",
+            "/a",
+            ":",
+            "a:",
+            "a@",
+            "a@sha256:",
+            "a@sha256:xyz",
+            "A/b c",
+            "a b",
+            "../a",
+            "a:b:c",
+            "nginx\n",
+            "nginx\0",
+            "ü",
+            "a@b@c",
+            "-a",
+            "a-",
+            "a...b",
+            "a___b",
+            "reg.io:/a",
+            "reg.io:x/a",
+            "NGINX",
+            "[::1/a",
+            &"a".repeat(2000),
+            &format!("a:{}", "t".repeat(129)),
+        ] {
+            assert_eq!(Reference::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(text in "\\PC{0,64}|[a-z0-9.:/@_\\[\\]-]{0,64}") {
+            if let Some(reference) = Reference::parse(&text) {
+                prop_assert!(reference.covers(&reference));
+            }
+        }
+    }
+}

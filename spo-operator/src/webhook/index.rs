@@ -1,0 +1,461 @@
+//! What requests are answered from: an immutable view of the cluster, built from hub objects and swapped as a whole.
+//!
+//! ```text
+//! objects ──Index::new──► index ──Shared::swap──► every request that starts from now on
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use spo_model::{
+    Severity, State,
+    daemon::DaemonSpec,
+    kind::{Kind, Scope},
+    kubernetes::LabelSelector,
+    names::{NamespaceName, ProfileKey},
+    object::{AnyObject, Metadata, ProfileBinding, ProfileRecording},
+    recording::{ProfileKind, ProfileRecordingSpec},
+    status::ProfileState,
+    validate::validate,
+};
+use spo_node::compile::Library;
+
+use super::image::Reference;
+
+/// The field of a security context that a profile goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// `seccompProfile`.
+    Seccomp,
+    /// `seLinuxOptions.type`, which SelinuxProfile and RawSelinuxProfile share.
+    Selinux,
+    /// `appArmorProfile`.
+    AppArmor,
+}
+
+impl Slot {
+    /// Every field.
+    pub const ALL: [Self; 3] = [Self::Seccomp, Self::Selinux, Self::AppArmor];
+
+    /// The field of a kind of profile; `None` for other kinds.
+    pub const fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::SeccompProfile => Some(Self::Seccomp),
+            Kind::SelinuxProfile | Kind::RawSelinuxProfile => Some(Self::Selinux),
+            Kind::AppArmorProfile => Some(Self::AppArmor),
+            _ => None,
+        }
+    }
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seccomp => "seccomp profile",
+            Self::Selinux => "SELinux type",
+            Self::AppArmor => "AppArmor profile",
+        }
+    }
+}
+
+/// How the operator is installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The operator's own namespace.
+    pub operator_namespace: NamespaceName,
+    /// Whether profiles have a namespace.
+    pub scope: Scope,
+}
+
+/// A compiled ProfileBinding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Its name.
+    pub name: String,
+    /// The kind of the profile.
+    pub kind: Kind,
+    /// The field it sets.
+    pub slot: Slot,
+    /// The profile's name.
+    pub profile: String,
+    /// The images.
+    pub image: BoundImage,
+    selector: Option<LabelSelector>,
+}
+
+/// The images a binding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundImage {
+    /// `*`: every container without a binding of its own, and the pod itself.
+    Any,
+    /// One image: its text, and what it means if it is a reference.
+    One(String, Option<Reference>),
+}
+
+/// A ProfileRecording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// Its name.
+    pub name: String,
+    /// What is recorded.
+    pub spec: ProfileRecordingSpec,
+}
+
+/// What is known about a profile that pods can be bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name and namespace.
+    pub key: ProfileKey,
+    /// What a security context has to say to use it.
+    pub usage: String,
+    /// Where it stands on the nodes; `None` if nobody has said yet.
+    pub state: Option<ProfileState>,
+    /// Why it will not be installed, if it will not.
+    pub absent: Option<Absent>,
+}
+
+/// Why a profile that exists is not put on nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// `spec.state` says so.
+    Disabled,
+    /// It is part of a recording that is merged later.
+    Partial,
+    /// It is being deleted.
+    Terminating,
+}
+
+/// An object that is there and cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace, empty if it has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The view.
+#[derive(Clone, Debug)]
+pub struct Index {
+    settings: Settings,
+    bindings: BTreeMap<String, Vec<Binding>>,
+    recordings: BTreeMap<String, Vec<Recording>>,
+    unreadable: BTreeMap<String, Vec<Unreadable>>,
+    profiles: BTreeMap<(Kind, ProfileKey), Profile>,
+    owned: BTreeSet<(Slot, String)>,
+    library: Library,
+    daemon: Option<DaemonSpec>,
+}
+
+impl Index {
+    /// Builds the view from every object that there is, in any order.
+    ///
+    /// A binding that breaks a rule is kept as unreadable: nobody knows what it would enforce. A recording that
+    /// breaks one records nothing.
+    pub fn new<'a>(
+        settings: Settings,
+        objects: impl IntoIterator<Item = &'a AnyObject>,
+        unreadable: impl IntoIterator<Item = Unreadable>,
+    ) -> Self {
+        let mut index = Self {
+            settings,
+            bindings: BTreeMap::new(),
+            recordings: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            owned: BTreeSet::new(),
+            library: Library::default(),
+            daemon: None,
+        };
+        for object in objects {
+            index.add(object);
+        }
+        for object in unreadable.into_iter().filter(|object| object.kind == Kind::ProfileBinding) {
+            index.unreadable.entry(object.namespace.clone()).or_default().push(object);
+        }
+        index.bindings.values_mut().for_each(|list| list.sort_by(|a, b| a.name.cmp(&b.name)));
+        index.recordings.values_mut().for_each(|list| list.sort_by(|a, b| a.name.cmp(&b.name)));
+        index.unreadable.values_mut().for_each(|list| list.sort_by(|a, b| a.name.cmp(&b.name)));
+        index.owned = index
+            .profiles
+            .values()
+            .filter(|profile| profile.absent.is_none() && profile.state != Some(ProfileState::Error))
+            .filter_map(|profile| Some((Slot::of(profile.kind)?, profile.usage.clone())))
+            .collect();
+        index
+    }
+
+    /// How the operator is installed.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The bindings of a namespace that select a pod with these labels, by name.
+    pub fn bindings<'a>(
+        &'a self,
+        namespace: &str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a Binding> {
+        let list = self.bindings.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter(|binding| binding.selector.as_ref().is_none_or(|s| s.matches(labels)))
+    }
+
+    /// The recordings of a namespace that select a pod with these labels, by name.
+    pub fn recordings<'a>(
+        &'a self,
+        namespace: &str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a Recording> {
+        let list = self.recordings.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter(|recording| recording.spec.pod_selector.matches(labels))
+    }
+
+    /// The bindings of a namespace that cannot be used.
+    pub fn unreadable_bindings(&self, namespace: &str) -> &[Unreadable] {
+        self.unreadable.get(namespace).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The profile a binding of a namespace means: the namespace's own, else one without a namespace.
+    ///
+    /// SelinuxProfile and RawSelinuxProfile share their names in the kernel, so a reference to the one finds the
+    /// other where only that exists.
+    pub fn profile(&self, namespace: &str, kind: Kind, name: &str) -> Option<&Profile> {
+        let other = match kind {
+            Kind::SelinuxProfile => Kind::RawSelinuxProfile,
+            Kind::RawSelinuxProfile => Kind::SelinuxProfile,
+            kind => kind,
+        };
+        [Some(namespace), None].into_iter().find_map(|namespace| {
+            let key = ProfileKey::new(namespace, name).ok()?;
+            let own = self.profiles.get(&(kind, key.clone()));
+            own.or_else(|| self.profiles.get(&(other, key)))
+        })
+    }
+
+    /// Whether a profile failed and another profile holds the name in the kernel, so that a pod that asks for the
+    /// name would run under that other one.
+    pub fn is_name_of_another(&self, profile: &Profile) -> bool {
+        profile.state == Some(ProfileState::Error)
+            && Slot::of(profile.kind).is_some_and(|slot| self.owned.contains(&(slot, profile.usage.clone())))
+    }
+
+    /// The profiles that others build on.
+    pub const fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// The operator's configuration, if there is one.
+    pub const fn daemon(&self) -> Option<&DaemonSpec> {
+        self.daemon.as_ref()
+    }
+
+    fn add(&mut self, object: &AnyObject) {
+        self.library.add(object);
+        match object {
+            AnyObject::ProfileBinding(binding) => self.add_binding(object, binding),
+            AnyObject::ProfileRecording(recording) => self.add_recording(object, recording),
+            AnyObject::SecurityProfilesOperatorDaemon(daemon) => {
+                let namespace = daemon.metadata.namespace.as_ref();
+                if namespace == Some(&self.settings.operator_namespace) {
+                    self.daemon = Some(daemon.spec.clone());
+                }
+            }
+            _ => {
+                if let Some(profile) = profile(object) {
+                    self.profiles.insert((profile.kind, profile.key.clone()), profile);
+                }
+            }
+        }
+    }
+
+    fn add_binding(&mut self, object: &AnyObject, binding: &ProfileBinding) {
+        let (namespace, name) = (namespace_of(&binding.metadata), object.name().to_owned());
+        if is_terminating(&binding.metadata) {
+            return;
+        }
+        let kind = match binding.spec.profile_ref.kind {
+            ProfileKind::SeccompProfile => Kind::SeccompProfile,
+            ProfileKind::SelinuxProfile => Kind::SelinuxProfile,
+            ProfileKind::AppArmorProfile => Kind::AppArmorProfile,
+        };
+        match (first_error(object), Slot::of(kind)) {
+            (None, Some(slot)) => {
+                let image = match binding.spec.image.as_str() {
+                    "*" => BoundImage::Any,
+                    text => BoundImage::One(text.to_owned(), Reference::parse(text)),
+                };
+                let profile = binding.spec.profile_ref.name.clone();
+                let selector = binding.spec.pod_selector.clone();
+                let compiled = Binding { name, kind, slot, profile, image, selector };
+                self.bindings.entry(namespace).or_default().push(compiled);
+            }
+            (reason, _) => {
+                let reason = reason.unwrap_or_default();
+                let entry =
+                    Unreadable { kind: Kind::ProfileBinding, namespace: namespace.clone(), name, reason };
+                self.unreadable.entry(namespace).or_default().push(entry);
+            }
+        }
+    }
+
+    fn add_recording(&mut self, object: &AnyObject, recording: &ProfileRecording) {
+        if first_error(object).is_some() || is_terminating(&recording.metadata) {
+            return;
+        }
+        let compiled = Recording { name: object.name().to_owned(), spec: recording.spec.clone() };
+        self.recordings.entry(namespace_of(&recording.metadata)).or_default().push(compiled);
+    }
+}
+
+/// The index that requests see now, and its replacement.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<RwLock<Option<Arc<Index>>>>);
+
+impl Shared {
+    /// The index; `None` until the first one is there.
+    pub fn get(&self) -> Option<Arc<Index>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the index for every request that starts from now on.
+    pub fn swap(&self, index: Index) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(index));
+    }
+}
+
+fn profile(object: &AnyObject) -> Option<Profile> {
+    let key = object.key()?;
+    let (usage, state) = match object {
+        // Nobody's status may point at another namespace's file: the path follows from the name.
+        AnyObject::SeccompProfile(p) => (key.seccomp_path().ok()?, p.status.as_ref().and_then(|s| s.status)),
+        AnyObject::AppArmorProfile(p) => (key.apparmor_profile(), p.status.as_ref().and_then(|s| s.status)),
+        AnyObject::SelinuxProfile(p) => selinux(&key, p.status.as_ref()),
+        AnyObject::RawSelinuxProfile(p) => selinux(&key, p.status.as_ref()),
+        _ => return None,
+    };
+    let metadata = object.metadata();
+    let absent = if is_terminating(metadata) {
+        Some(Absent::Terminating)
+    } else if metadata.is_partial() {
+        Some(Absent::Partial)
+    } else {
+        (object.state() == Some(State::Disabled)).then_some(Absent::Disabled)
+    };
+    Some(Profile { kind: object.kind(), key, usage, state, absent })
+}
+
+/// The type that the status announces, if it is one of this profile's names; a profile whose short name belongs to
+/// another one is known by its alias.
+fn selinux(
+    key: &ProfileKey,
+    status: Option<&spo_model::selinux::SelinuxProfileStatus>,
+) -> (String, Option<ProfileState>) {
+    let announced = status.and_then(|s| s.usage.clone()).filter(|usage| key.selinux_usages().contains(usage));
+    (announced.unwrap_or_else(|| key.selinux_usage()), status.and_then(|s| s.status))
+}
+
+fn first_error(object: &AnyObject) -> Option<String> {
+    validate(object).into_iter().find(|d| d.severity == Severity::Error).map(|d| d.to_string())
+}
+
+fn namespace_of(metadata: &Metadata) -> String {
+    metadata.namespace.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+pub(super) fn is_terminating(metadata: &Metadata) -> bool {
+    metadata.other.get("deletionTimestamp").is_some_and(|time| !time.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::webhook::fixture::{index, object};
+
+    fn seccomp(namespace: Option<&str>, status: &Value) -> AnyObject {
+        object(&json!({
+            "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": "SeccompProfile",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"defaultAction": "SCMP_ACT_ERRNO"}, "status": status,
+        }))
+    }
+
+    #[test]
+    fn a_status_that_names_another_namespaces_path_is_not_believed() {
+        let hostile =
+            seccomp(Some("production"), &json!({"localhostProfile": "operator/kube-system/allow-all.json"}));
+        let index = index([&hostile]);
+        let profile = index.profile("production", Kind::SeccompProfile, "web").expect("a profile");
+        assert_eq!(profile.usage, "operator/production/web.json");
+    }
+
+    #[test]
+    fn both_scopes_are_found_and_the_own_namespace_comes_first() {
+        let (own, global) = (seccomp(Some("production"), &json!({})), seccomp(None, &json!({})));
+        let usage = |objects: &[&AnyObject], namespace: &str| {
+            index(objects.iter().copied())
+                .profile(namespace, Kind::SeccompProfile, "web")
+                .map(|p| p.usage.clone())
+        };
+        assert_eq!(usage(&[&own, &global], "production").as_deref(), Some("operator/production/web.json"));
+        assert_eq!(usage(&[&own, &global], "staging").as_deref(), Some("operator/web.json"));
+        assert_eq!(usage(&[&own], "staging"), None, "another tenant's profile is out of reach");
+    }
+
+    #[test]
+    fn a_raw_profile_is_found_and_its_alias_believed() {
+        let raw = |usage: &str| {
+            object(&json!({
+                "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": "RawSelinuxProfile",
+                "metadata": {"name": "web", "namespace": "production"},
+                "spec": {"policy": "(blockinherit container)"}, "status": {"usage": usage},
+            }))
+        };
+        for (announced, used) in
+            [("web_production.process", "web_production.process"), ("unconfined_t", "web.process")]
+        {
+            let raw = raw(announced);
+            for kind in [Kind::SelinuxProfile, Kind::RawSelinuxProfile] {
+                let index = index([&raw]);
+                assert_eq!(index.profile("production", kind, "web").expect("found").usage, used);
+            }
+        }
+    }
+
+    #[test]
+    fn a_binding_with_a_selector_that_means_nothing_is_unreadable() {
+        let binding = object(&json!({
+            "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": "ProfileBinding",
+            "metadata": {"name": "b", "namespace": "production"},
+            "spec": {"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": "*",
+                     "podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
+        }));
+        let index = index([&binding]);
+        assert_eq!(index.bindings("production", &BTreeMap::new()).count(), 0);
+        let found = index.unreadable_bindings("production");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].reason.contains("In needs values"), "{}", found[0].reason);
+    }
+
+    #[test]
+    fn the_configuration_of_another_namespace_is_nobodys() {
+        let daemon = |namespace: &str| {
+            object(&json!({
+                "apiVersion": "security-profiles-operator.x-k8s.io/v1",
+                "kind": "SecurityProfilesOperatorDaemon",
+                "metadata": {"name": "spod", "namespace": namespace},
+                "spec": {"verbosity": 1},
+            }))
+        };
+        assert!(index([&daemon("tenant")]).daemon().is_none());
+        assert!(index([&daemon("security-profiles-operator")]).daemon().is_some());
+    }
+}
