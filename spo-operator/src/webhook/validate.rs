@@ -21,8 +21,10 @@ use spo_model::{
     selinux::InheritKind,
     validate::validate,
 };
-use spo_node::compile::{self, Library};
-use spo_seccomp::AllowList;
+use spo_node::{
+    compile::{self, Library},
+    desired::allow_list,
+};
 
 use super::{
     index::Index,
@@ -158,23 +160,19 @@ impl BaseProfiles for Reviewed<'_> {
 
 /// What the configuration allows seccomp profiles to permit, those they inherit from included.
 fn allowed(profile: &SeccompProfile, index: &Index, found: &mut Findings) {
-    let Some(security) = index.daemon().and_then(|daemon| daemon.security.as_ref()) else { return };
-    let names = security.allowed_syscalls.as_deref().unwrap_or_default();
-    if names.is_empty() {
-        return;
-    }
-    let list = AllowList {
-        syscalls: names.iter().filter_map(|name| name.parse().ok()).collect(),
-        actions: security.allowed_seccomp_actions.iter().flatten().copied().collect(),
-        ..AllowList::default()
+    let Some(settings) = index.daemon() else { return };
+    let list = match allow_list(settings) {
+        Ok(list) => list,
+        // A list that cannot be read must not be taken for a shorter one, or for none.
+        Err(problems) => {
+            found.extend(problems.into_iter().map(|d| Diagnostic {
+                message: format!("the SecurityProfilesOperatorDaemon: {}", d.message),
+                ..d
+            }));
+            return;
+        }
     };
     if list.syscalls.is_empty() {
-        // An empty list would mean that everything is allowed.
-        found.extend([Diagnostic::error(
-            "allowed-syscalls",
-            FieldPath::root(),
-            "allowedSyscalls of the SecurityProfilesOperatorDaemon names no syscall",
-        )]);
         return;
     }
     let merged = compile::effective(profile, index.library());
