@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{kubernetes::LabelSelector, recording::ProfileKind};
+use crate::{kubernetes::LabelSelector, text_enum::text_enum};
 
 /// `spec` of a ProfileBinding, in the hub form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,23 @@ pub struct ProfileBindingSpec {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct ProfileRef {
     /// Its kind.
-    pub kind: ProfileKind,
+    pub kind: BoundKind,
     /// Its name.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub name: String,
+}
+
+text_enum! {
+    /// The kinds of profile that can be bound: all that end up on nodes. The existing operator knows no
+    /// `RawSelinuxProfile` here. The 0.9 and 0.10 releases, and the guide, spell the last one `ApparmorProfile`.
+    pub enum BoundKind {
+        /// Syscalls.
+        SeccompProfile = "SeccompProfile",
+        /// SELinux permissions.
+        SelinuxProfile = "SelinuxProfile",
+        /// An SELinux module as its author wrote it.
+        RawSelinuxProfile = "RawSelinuxProfile",
+        /// AppArmor rules.
+        AppArmorProfile = "AppArmorProfile" | "ApparmorProfile",
+    }
 }

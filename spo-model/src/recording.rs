@@ -32,7 +32,7 @@ pub struct ProfileRecordingSpec {
 }
 
 text_enum! {
-    /// The kinds of profile that can be recorded and bound. The 0.9 and 0.10 releases, and the guide, spell the
+    /// The kinds of profile that can be recorded. The 0.9 and 0.10 releases, and the guide, spell the
     /// last one `ApparmorProfile`.
     pub enum ProfileKind {
         /// Syscalls.

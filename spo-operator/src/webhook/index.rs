@@ -11,12 +11,13 @@ use std::{
 
 use spo_model::{
     Severity, State,
+    binding::BoundKind,
     daemon::DaemonSpec,
     kind::{Kind, Scope},
     kubernetes::LabelSelector,
     names::{NamespaceName, ProfileKey},
     object::{AnyObject, Metadata, ProfileBinding, ProfileRecording},
-    recording::{ProfileKind, ProfileRecordingSpec},
+    recording::ProfileRecordingSpec,
     status::ProfileState,
     validate::validate,
 };
@@ -281,9 +282,10 @@ impl Index {
             return;
         }
         let kind = match binding.spec.profile_ref.kind {
-            ProfileKind::SeccompProfile => Kind::SeccompProfile,
-            ProfileKind::SelinuxProfile => Kind::SelinuxProfile,
-            ProfileKind::AppArmorProfile => Kind::AppArmorProfile,
+            BoundKind::SeccompProfile => Kind::SeccompProfile,
+            BoundKind::SelinuxProfile => Kind::SelinuxProfile,
+            BoundKind::RawSelinuxProfile => Kind::RawSelinuxProfile,
+            BoundKind::AppArmorProfile => Kind::AppArmorProfile,
         };
         match (first_error(object), Slot::of(kind)) {
             (None, Some(slot)) => {

@@ -63,7 +63,8 @@ fn each_kind_goes_into_its_field_of_the_container_with_the_image_and_no_other() 
     for (kind, name, context) in [
         ("SeccompProfile", "web", json!({"seccompProfile": local(SECCOMP)})),
         ("SelinuxProfile", "web", json!({"seLinuxOptions": {"type": "web.process"}})),
-        // The reference's enum knows no raw kind; its kernel name is the same.
+        ("RawSelinuxProfile", "raw", json!({"seLinuxOptions": {"type": "raw.process"}})),
+        // The existing operator's bindings cannot say the raw kind; its name in the kernel is the same.
         ("SelinuxProfile", "raw", json!({"seLinuxOptions": {"type": "raw.process"}})),
         ("AppArmorProfile", "web", json!({"appArmorProfile": local("web")})),
     ] {
