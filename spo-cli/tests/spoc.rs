@@ -349,7 +349,7 @@ fn run_reads_runtime_json_and_names_what_stops_the_start() {
 #[test]
 fn run_gives_up_privileges_under_sudo() {
     if !rustix_root() {
-        println!("SKIPPED: sudo: the test does not run as root");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: sudo: the test does not run as root");
         return;
     }
     let dir = folder();

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     fs,
+    io::Write as _,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
 };
@@ -402,6 +403,7 @@ fn a_full_or_read_only_file_system_and_a_removed_directory_lose_nothing() {
 
 /// Says in one line that a tier cannot run, or fails where it has to.
 pub(crate) fn skipped(tier: &str, reason: &str) {
-    println!("SKIPPED: {tier}: {reason}; install with scripts/install-test-tools");
+    // Not by println!, which is shown of failed tests only.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {tier}: {reason}; install with scripts/install-test-tools");
     assert_ne!(std::env::var("SPO_REQUIRE_TOOLS").as_deref(), Ok("1"), "{tier} has to run here");
 }

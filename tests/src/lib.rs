@@ -12,6 +12,7 @@ pub mod api_server;
 pub mod guest;
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -39,7 +40,8 @@ pub fn installed(tier: &str, programs: &[&str]) -> bool {
 /// # Panics
 /// With `SPO_REQUIRE_TOOLS=1`.
 pub fn skip(tier: &str, reason: &str) {
-    println!("SKIPPED: {tier}: {reason}; install with scripts/install-test-tools");
+    // Not by println!, which is shown of failed tests only.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {tier}: {reason}; install with scripts/install-test-tools");
     assert_ne!(std::env::var("SPO_REQUIRE_TOOLS").as_deref(), Ok("1"), "{tier} has to run here: {reason}");
 }
 
