@@ -144,9 +144,11 @@ fn apparmor(text: &str) -> std::result::Result<String, String> {
         return Err(problem.to_string());
     }
     let mut out = String::with_capacity(text.len());
-    let (mut depth, mut at, mut start) = (0_usize, 0, 0);
+    // Where the tokens seen so far end: behind a line for a value in quotes that goes on in the next one.
+    let (mut depth, mut at, mut start, mut reach) = (0_usize, 0, 0, 0);
     for line in text.split_inclusive('\n') {
         let end = start + line.len();
+        let began_inside = reach > start;
         let mut closes_first = 0;
         let (mut change, mut seen) = (0_isize, false);
         while let Some(token) = parsed.tokens.get(at).filter(|token| (token.range.start as usize) < end) {
@@ -156,17 +158,12 @@ fn apparmor(text: &str) -> std::result::Result<String, String> {
                 (TokenKind::Sign, "}") => change -= 1,
                 _ => seen = true,
             }
+            reach = reach.max(token.range.end as usize);
             at += 1;
         }
         depth = depth.saturating_sub(closes_first);
-        // A value in quotes may go over several lines; then the text between is not ours to change.
-        let inside = parsed.tokens.iter().take(at).rev().take(1).any(|token| token.range.end as usize > end);
-        let began_inside = at > 0
-            && parsed
-                .tokens
-                .iter()
-                .take(at)
-                .any(|t| (t.range.start as usize) < start && t.range.end as usize > start);
+        // The text inside of such a value is not ours to change.
+        let inside = reach > end;
         if inside || began_inside {
             out.push_str(line);
         } else if line.trim().is_empty() {

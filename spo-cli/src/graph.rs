@@ -148,8 +148,18 @@ fn ancestors_of(profile: &SelinuxProfile, library: &Library) -> Result<String> {
     Ok(out + &edges + "}\n")
 }
 
+/// The most nodes that are laid out here; the time grows faster than their number.
+const MOST_NODES: usize = 1000;
+
 /// Lays a graph out and draws it.
 fn to_svg(dot: &str) -> Result<String> {
+    let nodes = dot.lines().filter(|line| !line.contains(" -> ")).count();
+    if nodes > MOST_NODES {
+        let help = "print it with --output dot and lay it out with Graphviz";
+        return Err(
+            format!("the graph has about {nodes} nodes, at most {MOST_NODES} are drawn; {help}").into()
+        );
+    }
     let graph = gv::DotParser::new(dot).process()?;
     let mut builder = gv::GraphBuilder::new();
     builder.visit_graph(&graph);

@@ -138,7 +138,8 @@ fn paths(argument: &str) -> Result<Vec<PathBuf>> {
     if found.is_empty() { Err(format!("{argument}: no file matches").into()) } else { Ok(found) }
 }
 
-fn read(path: &Path) -> Result<Source> {
+/// The text of one file.
+pub(crate) fn read(path: &Path) -> Result<Source> {
     let name = path.display().to_string();
     let file = fs::File::open(path).map_err(|e| format!("{name}: {e}"))?;
     let text = limited(file, &name)?;

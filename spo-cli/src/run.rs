@@ -146,8 +146,8 @@ fn read(args: &Args, profiles: &[String]) -> Result<Confinement> {
     let mut all = Confinement::default();
     for name in profiles {
         let kind = if Path::new(name).extension().is_some_and(|e| e == "json") {
-            let text = fs::read_to_string(name).map_err(|e| format!("{name}: {e}"))?;
-            let spec = spo_seccomp::import::runtime_spec(&text).map_err(|e| format!("{name}: {e}"))?;
+            let source = input::read(Path::new(name))?;
+            let spec = spo_seccomp::import::runtime_spec(&source.text).map_err(|e| format!("{name}: {e}"))?;
             all.set_filter(name, &spec)?;
             Type::Seccomp
         } else {
@@ -348,9 +348,9 @@ impl AuditLog {
 
     fn print(&mut self, pid: u32) {
         let mut chunk = [0; 16 << 10];
-        while let Ok(size) = self.file.read(&mut chunk)
-            && size > 0
-        {
+        // A log that is written faster than it is read must not keep us here for ever.
+        for _ in 0..MOST_CHUNKS {
+            let Ok(size @ 1..) = self.file.read(&mut chunk) else { return };
             self.rest.extend_from_slice(&chunk[..size]);
             while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
@@ -365,6 +365,9 @@ impl AuditLog {
         }
     }
 }
+
+/// The most chunks of a log that are read in one go.
+const MOST_CHUNKS: usize = 256;
 
 /// What a line of an audit log says about a process, for people.
 fn denial(line: &str, pid: u32) -> Option<String> {

@@ -241,7 +241,7 @@ impl Parser<'_> {
             {
                 self.c.take(4, TokenKind::Keyword);
                 self.c.trivia();
-                self.c.expect("=")?;
+                self.c.want("=")?;
                 self.c.trivia();
                 if !peer.is_empty() {
                     return Err(Failure::new("bad-condition", self.range_from(start), "a second peer"));
@@ -254,7 +254,7 @@ impl Parser<'_> {
     }
 
     fn peer_list(&mut self, peer: &mut Vec<Condition>) -> Parse<()> {
-        self.c.expect("(")?;
+        self.c.want("(")?;
         loop {
             self.list_trivia();
             if self.c.eat(")") {

@@ -186,7 +186,7 @@ impl<'a> Cursor<'a> {
         true
     }
 
-    pub(crate) fn expect(&mut self, sign: &str) -> Parse<()> {
+    pub(crate) fn want(&mut self, sign: &str) -> Parse<()> {
         if self.eat(sign) { Ok(()) } else { Err(self.unexpected(&format!("{sign:?}"))) }
     }
 

@@ -106,7 +106,7 @@ impl Parser<'_> {
         self.c.trivia();
         let link = self.path_value("the path of the link")?;
         self.c.trivia();
-        self.c.expect("->")?;
+        self.c.want("->")?;
         self.c.trivia();
         let target = self.path_value("the target of the link")?;
         Ok(RuleKind::Link(LinkRule { link, target, subset }))

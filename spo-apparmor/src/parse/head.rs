@@ -61,7 +61,7 @@ impl Parser<'_> {
         if self.c.peek_word() == "xattrs" {
             self.c.take(6, TokenKind::Keyword);
             self.c.trivia();
-            self.c.expect("=")?;
+            self.c.want("=")?;
             self.c.trivia();
             profile.xattrs = Some(self.xattrs()?);
             head_end = self.c.pos;
@@ -76,7 +76,7 @@ impl Parser<'_> {
         if self.c.peek_word() == "flags" {
             self.c.take(5, TokenKind::Keyword);
             self.c.trivia();
-            self.c.expect("=")?;
+            self.c.want("=")?;
             self.c.trivia();
             profile.flags = Some(self.flags(flags_start)?);
         } else if self.c.peek() == Some(b'(') {
@@ -99,7 +99,7 @@ impl Parser<'_> {
     }
 
     fn xattrs(&mut self) -> Parse<Vec<Condition>> {
-        self.c.expect("(")?;
+        self.c.want("(")?;
         let mut list = Vec::new();
         loop {
             self.list_trivia();
@@ -130,14 +130,14 @@ impl Parser<'_> {
         }
         self.need(Version::V5_0, "an identity list", self.range_from(start));
         self.c.trivia();
-        self.c.expect("=")?;
+        self.c.want("=")?;
         self.c.trivia();
         self.value_list()
     }
 
     /// `( value value, … )`
     pub(super) fn value_list(&mut self) -> Parse<Vec<Value>> {
-        self.c.expect("(")?;
+        self.c.want("(")?;
         let mut list = Vec::new();
         loop {
             self.list_trivia();
@@ -301,7 +301,7 @@ impl Parser<'_> {
         let start = self.c.pos;
         self.c.take(8, TokenKind::Keyword);
         self.c.trivia();
-        self.c.expect("=")?;
+        self.c.want("=")?;
         self.c.trivia();
         let rest = &self.c.text[self.c.pos..];
         let sign = usize::from(rest.starts_with(['-', '+']));

@@ -312,7 +312,7 @@ impl<'a> Parser<'a> {
     /// `{ … }`, with the nesting counted.
     fn braces(&mut self) -> Parse<Vec<Item>> {
         let open = self.c.pos;
-        self.c.expect("{")?;
+        self.c.want("{")?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             self.depth -= 1;

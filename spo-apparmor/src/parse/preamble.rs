@@ -100,11 +100,11 @@ impl Parser<'_> {
         self.c.trivia();
         let from = self.path_value("the path of the alias")?;
         self.c.trivia();
-        self.c.expect("->")?;
+        self.c.want("->")?;
         self.c.trivia();
         let to = self.path_value("the other path of the alias")?;
         self.c.trivia();
-        self.c.expect(",")?;
+        self.c.want(",")?;
         Ok(Item::Alias(Box::new(Alias { from, to, range: self.range_from(start) })))
     }
 
@@ -264,7 +264,7 @@ impl Parser<'_> {
         if self.c.eat("(") {
             let inner = self.expr(depth + 1)?;
             self.c.blanks();
-            self.c.expect(")")?;
+            self.c.want(")")?;
             return Ok(inner);
         }
         if self.c.eat_keyword("defined") {

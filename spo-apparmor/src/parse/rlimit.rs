@@ -24,7 +24,7 @@ impl Parser<'_> {
         })?;
         self.c.take(word.len(), TokenKind::Keyword);
         self.c.trivia();
-        self.c.expect("<=")?;
+        self.c.want("<=")?;
         self.c.trivia();
         let from = self.c.pos;
         let number = self.c.value(WordRule::Id, "a limit")?;

@@ -3,12 +3,14 @@
 use std::{
     ffi::OsString,
     io::{self, Read, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use wait_timeout::ChildExt as _;
 
 /// How the tools of a host are started.
@@ -67,7 +69,10 @@ impl Tools {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A group of its own, so that what the tool starts ends with it.
+            .process_group(0)
             .spawn()?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let (Some(mut to), Some(out), Some(err)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -86,6 +91,10 @@ impl Tools {
                     Err(other.err().unwrap_or_else(|| io::Error::from(io::ErrorKind::TimedOut)))
                 }
             };
+            // Whatever is left of the group would keep the pipes open, and us waiting for their end.
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
             let joined = |bytes: thread::Result<io::Result<Vec<u8>>>| bytes.ok().and_then(Result::ok);
             (joined(out.join()), joined(err.join()), status)
         });
@@ -124,6 +133,17 @@ mod tests {
         let tools = Tools { deadline: Duration::from_millis(50), ..Tools::default() };
         let error = sh(&tools, "exec sleep 1000", b"").expect_err("is killed");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn what_a_tool_leaves_behind_keeps_nobody_waiting() {
+        let output = sh(&Tools::default(), "sleep 1000 & echo $!", b"").expect("runs");
+        let pid = String::from_utf8(output.stdout).expect("a number");
+        let stat = format!("/proc/{}/stat", pid.trim());
+        // It has been killed already, or these pipes were open still; its last traces go in a moment.
+        while std::fs::read_to_string(&stat).is_ok_and(|state| !state.contains(") Z ")) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
