@@ -61,6 +61,22 @@ pub struct DaemonSpec {
     /// What profiles may contain and where they may come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<SecuritySettings>,
+    /// How nodes report; absent means `PerProfile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_mode: Option<StatusMode>,
+}
+
+text_enum! {
+    /// How nodes report where profiles stand.
+    #[derive(Default)]
+    pub enum StatusMode {
+        /// One SecurityProfileNodeStatus for each profile and node.
+        #[default]
+        PerProfile = "PerProfile",
+        /// One SecurityProfileNodeStatus for each node, with all its profiles: for clusters where nodes times profiles
+        /// would be too many objects.
+        PerNode = "PerNode",
+    }
 }
 
 /// SELinux settings.

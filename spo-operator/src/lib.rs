@@ -5,6 +5,8 @@
 //! * [`aggregate`]: where a profile stands on all nodes together.
 //! * [`workloads`]: which profiles a pod uses.
 //! * [`webhook`]: admission and conversion for the API server.
+//! * [`cluster`]: what things are called in a cluster, and the objects of the group as watches tell them.
+//! * [`process`]: what every process has: flags, log, probes, certificates.
 //!
 //! ```
 //! use spo_operator::standalone::{Options, run_once};
@@ -27,6 +29,8 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+pub mod cluster;
+pub mod process;
 pub mod standalone;
 pub mod webhook;
 pub mod workloads;

@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spo_model::{crd, kind::Scope, manifest::Limits};
 use spo_operator::{
+    process,
     standalone::{self, Options, Report, RunError},
     webhook,
 };
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn run_standalone(args: &Standalone) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn run_standalone(args: &Standalone) -> Result<ExitCode, process::Error> {
     let options = Options {
         manifests: args.manifests.clone(),
         root: args.root.clone(),
@@ -130,7 +131,7 @@ fn print(result: Result<&Report, &RunError>, output: Output) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-fn write_crds(args: &Crds) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn write_crds(args: &Crds) -> Result<ExitCode, process::Error> {
     let mut stale = Vec::new();
     for (folder, scope) in [("namespaced", Scope::Namespaced), ("cluster", Scope::Cluster)] {
         let dir = args.dir.join(folder);

@@ -13,10 +13,16 @@ use spo_model::{
     manifest::{self, Limits as ManifestLimits},
     object::AnyObject,
 };
-use spo_operator::webhook::{
-    certificate::{Certificates, TlsVersion},
-    index::{Index, Settings, Shared},
-    server::{App, Limits, serve},
+use spo_operator::{
+    cluster::resource::Resource,
+    process::{
+        certificate::{Certificates, TlsVersion},
+        serve::{self, serve},
+    },
+    webhook::{
+        index::{Index, Settings, Shared},
+        server::{App, Limits},
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -90,7 +96,8 @@ impl Server {
         let tls = TlsAcceptor::from(Arc::new(certificates.server_config(lowest).expect("a configuration")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let task = tokio::spawn(serve(listener, Some(tls), app.router(), limits, stop.clone()));
+        let task =
+            tokio::spawn(serve(listener, Some(tls), app.router(), serve::Limits::default(), stop.clone()));
         Self { port, certificates, index, pair, stop, task }
     }
 
@@ -477,8 +484,8 @@ async fn ready_means_certificate_and_index() {
     assert_eq!(server.get("/readyz").await, (200, "ok\n".to_owned()));
     assert_eq!(server.post("/mutate-v1-pod-binding", &question).await.0, 200);
     // The probes' own port has no TLS, so it can say that the certificate is missing.
-    let limits = Limits::default();
-    let app = App::new(Shared::default(), Certificates::default(), limits);
+    let limits = serve::Limits::default();
+    let app = App::new(Shared::default(), Certificates::default(), Limits::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(serve(listener, None, app.probes(), limits, CancellationToken::new()));
@@ -515,28 +522,30 @@ async fn the_end_answers_what_was_asked_and_takes_nothing_new() {
 async fn api_server(binding: Value) -> u16 {
     use axum::{Json, Router, body::Body, extract::RawQuery, response::IntoResponse as _, routing::get};
     let mut router = Router::new();
-    for kind in Kind::ALL {
+    let all = Kind::ALL.iter().map(|kind| Resource::Of(*kind)).chain([Resource::ApparmorAlias]);
+    for resource in all {
+        let kind = resource.kind();
         let binding = binding.clone();
         let answer = move |RawQuery(query): RawQuery| async move {
             let metadata = json!({"resourceVersion": "7"});
             if !query.is_some_and(|query| query.contains("watch=")) {
                 let profile = json!({"metadata": {"name": "web", "namespace": "production", "resourceVersion": "5"},
                                      "spec": {"defaultAction": "SCMP_ACT_ERRNO"}});
-                let items = if *kind == Kind::SeccompProfile { vec![profile] } else { Vec::new() };
+                let items = if kind == Kind::SeccompProfile { vec![profile] } else { Vec::new() };
                 let list = json!({"apiVersion": format!("{GROUP}/v1"), "kind": format!("{kind}List"),
                                   "metadata": metadata, "items": items});
                 return Json(list).into_response();
             }
             let event = format!("{}\n", json!({"type": "ADDED", "object": binding}));
-            let first: Vec<_> = (*kind == Kind::ProfileBinding).then_some(event).into_iter().collect();
+            let first: Vec<_> = (kind == Kind::ProfileBinding).then_some(event).into_iter().collect();
             let events = futures::stream::iter(first.into_iter().map(Ok::<_, std::io::Error>));
             Body::from_stream(futures::StreamExt::chain(events, futures::stream::pending())).into_response()
         };
         let path = match kind {
             Kind::SecurityProfilesOperatorDaemon => {
-                format!("/apis/{GROUP}/v1/namespaces/spo/{}", kind.plural())
+                format!("/apis/{GROUP}/v1/namespaces/spo/{resource}")
             }
-            _ => format!("/apis/{GROUP}/v1/{}", kind.plural()),
+            _ => format!("/apis/{GROUP}/v1/{resource}"),
         };
         router = router.route(&path, get(answer));
     }

@@ -115,8 +115,14 @@ const RECORDING: &[Difference] = &[
 
 const BINDING: &[Difference] = &[Hidden { at: "spec.podSelector" }, WORKLOADS];
 
-const NODE_STATUS: &[Difference] =
-    &[Text { at: "status", field: "status" }, STATUS_BLANK, Moved { old: "nodeName", new: "spec.nodeName" }];
+const NODE_STATUS: &[Difference] = &[
+    Hidden { at: "status.observedGeneration" },
+    Hidden { at: "status.message" },
+    Hidden { at: "status.profiles" },
+    Text { at: "status", field: "status" },
+    STATUS_BLANK,
+    Moved { old: "nodeName", new: "spec.nodeName" },
+];
 
 /// The flat SPOD of 0.10 and before. The guide patches these fields into whatever version `kubectl` prefers, so
 /// v1 reads them too.
@@ -149,6 +155,7 @@ const FLAT_DAEMON: &[Difference] = &[
 ];
 
 const OLD_DAEMON: &[Difference] = &[
+    Hidden { at: "spec.statusMode" },
     LowerCase { at: "spec.enricher.logEnricherSource" },
     UpperCase { at: "status.state" },
     Blank { at: "status.state" },

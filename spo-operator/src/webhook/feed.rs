@@ -1,64 +1,55 @@
 //! Keeps the index fresh: what the watches of the API server say becomes the next index.
 //!
 //! ```text
-//! watch of a kind ──event──► Cache::apply ──Cache::index──► Shared::swap
+//! watches ──event──► Cache::apply ──index──► Shared::swap
 //! ```
-//!
-//! [`Cache`] is the pure part. [`run`] is the thin one that needs an API server; the cluster tier tests it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures::StreamExt as _;
-use kube::{
-    Api, Client,
-    api::{ApiResource, DynamicObject},
-    runtime::{WatchStreamExt as _, watcher, watcher::Event},
-};
-use serde_json::Value;
-use spo_model::{
-    convert::decode,
-    kind::{GROUP, Kind, Version},
-    object::AnyObject,
-};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use kube::{Client, runtime::watcher};
+use spo_model::{kind::Kind, names::NamespaceName, object::AnyObject};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::index::{Index, Settings, Shared, Unreadable};
+use crate::cluster::{
+    resource::Resource,
+    watch::{Cache, Entry, Watch, follow_all},
+};
 
-/// The kinds that requests are answered from.
-pub const KINDS: [Kind; 7] = [
-    Kind::SeccompProfile,
-    Kind::SelinuxProfile,
-    Kind::RawSelinuxProfile,
-    Kind::AppArmorProfile,
-    Kind::ProfileRecording,
-    Kind::ProfileBinding,
-    Kind::SecurityProfilesOperatorDaemon,
-];
+/// The watches that requests are answered from.
+fn watches(settings: &Settings, namespaces: Option<&[NamespaceName]>) -> Vec<Watch> {
+    let others = [Resource::Of(Kind::ProfileRecording), Resource::Of(Kind::ProfileBinding)];
+    let many = Resource::PROFILES.into_iter().chain(others);
+    let mut watches: Vec<Watch> =
+        many.flat_map(|resource| Watch::all(resource, settings.scope, namespaces)).collect();
+    watches.push(Watch {
+        resource: Resource::Of(Kind::SecurityProfilesOperatorDaemon),
+        namespace: Some(settings.operator_namespace.clone()),
+    });
+    watches
+}
 
 /// Watches every kind and replaces the index after each change, until it is told to stop. The first index appears
 /// once every kind has been listed.
-pub async fn run(client: Client, settings: Settings, shared: Shared, stop: CancellationToken) {
-    let (sender, mut events) = mpsc::channel(256);
-    let mut watches = JoinSet::new();
-    for kind in KINDS {
-        watches.spawn(watch(client.clone(), settings.clone(), kind, sender.clone()));
-    }
-    drop(sender);
-    let mut cache = Cache::new(settings);
-    while let Some(Some((kind, event))) = stop.run_until_cancelled(events.recv()).await {
-        cache.apply(kind, event);
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    namespaces: Option<Vec<NamespaceName>>,
+    shared: Shared,
+    stop: CancellationToken,
+) {
+    let watches = watches(&settings, namespaces.as_deref());
+    let mut cache = Cache::new(watches.clone());
+    let mut events = follow_all(&client, settings.scope, &watcher::Config::default(), watches);
+    while let Some(Some(told)) = stop.run_until_cancelled(events.next()).await {
+        cache.apply(told);
         // A list comes as many events; one index for all that come in one breath.
-        while let Ok(Some((kind, event))) = timeout(BREATH, events.recv()).await {
-            cache.apply(kind, event);
-            if events.is_empty() {
-                break;
-            }
+        while let Ok(Some(told)) = timeout(BREATH, events.next()).await {
+            cache.apply(told);
         }
-        if let Some(index) = cache.index() {
+        if let Some(index) = index(&settings, &cache) {
             shared.swap(index);
         }
     }
@@ -67,141 +58,30 @@ pub async fn run(client: Client, settings: Settings, shared: Shared, stop: Cance
 /// How long a change waits for others that come with it.
 const BREATH: Duration = Duration::from_millis(20);
 
-async fn watch(client: Client, settings: Settings, kind: Kind, sender: mpsc::Sender<(Kind, Event<Value>)>) {
-    let resource = ApiResource {
-        group: GROUP.to_owned(),
-        version: Version::V1.to_string(),
-        api_version: format!("{GROUP}/{}", Version::V1),
-        kind: kind.to_string(),
-        plural: kind.plural().to_owned(),
-    };
-    let api: Api<DynamicObject> = match kind {
-        Kind::SecurityProfilesOperatorDaemon => {
-            Api::namespaced_with(client, settings.operator_namespace.as_str(), &resource)
-        }
-        _ => Api::all_with(client, &resource),
-    };
-    let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-    while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(%kind, %error, "the watch is interrupted");
-                continue;
-            }
-        };
-        let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
-        let event = match event {
-            Event::Apply(object) => Event::Apply(value(object)),
-            Event::Delete(object) => Event::Delete(value(object)),
-            Event::Init => Event::Init,
-            Event::InitApply(object) => Event::InitApply(value(object)),
-            Event::InitDone => Event::InitDone,
-        };
-        if sender.send((kind, event)).await.is_err() {
-            return;
-        }
+/// The index of what is known; `None` until every kind has been listed.
+fn index(settings: &Settings, cache: &Cache) -> Option<Index> {
+    if !cache.is_complete() {
+        return None;
     }
-}
-
-/// What the watches have said so far.
-#[derive(Debug)]
-pub struct Cache {
-    settings: Settings,
-    objects: BTreeMap<Kind, Objects>,
-    /// Lists that are not complete yet; what they replace is used until they are.
-    lists: BTreeMap<Kind, Objects>,
-    complete: BTreeSet<Kind>,
-}
-
-/// Objects of one kind by namespace and name.
-type Objects = BTreeMap<(String, String), Entry>;
-
-#[derive(Debug)]
-enum Entry {
-    Object(Box<AnyObject>),
-    Unreadable(Unreadable),
-}
-
-impl Cache {
-    /// Nothing so far.
-    pub const fn new(settings: Settings) -> Self {
-        Self { settings, objects: BTreeMap::new(), lists: BTreeMap::new(), complete: BTreeSet::new() }
-    }
-
-    /// Takes note of an event about an object of a kind, given as its document.
-    pub fn apply(&mut self, kind: Kind, event: Event<Value>) {
-        match event {
-            Event::Init => {
-                self.lists.insert(kind, Objects::new());
-            }
-            Event::InitApply(document) => {
-                let (key, entry) = entry(kind, document);
-                self.lists.entry(kind).or_default().insert(key, entry);
-            }
-            Event::InitDone => {
-                self.objects.insert(kind, self.lists.remove(&kind).unwrap_or_default());
-                self.complete.insert(kind);
-            }
-            Event::Apply(document) => {
-                let (key, entry) = entry(kind, document);
-                self.objects.entry(kind).or_default().insert(key, entry);
-            }
-            Event::Delete(document) => {
-                let key = identity(&document);
-                self.objects.entry(kind).or_default().remove(&key);
-            }
-        }
-    }
-
-    /// The index of what is known; `None` until every kind has been listed.
-    pub fn index(&self) -> Option<Index> {
-        if !KINDS.iter().all(|kind| self.complete.contains(kind)) {
-            return None;
-        }
-        let entries = || self.objects.values().flat_map(BTreeMap::values);
-        let objects = entries().filter_map(|entry| match entry {
-            Entry::Object(object) => Some(&**object),
-            Entry::Unreadable(_) => None,
-        });
-        let unreadable = entries().filter_map(|entry| match entry {
-            Entry::Unreadable(object) => Some(object.clone()),
-            Entry::Object(_) => None,
-        });
-        Some(Index::new(self.settings.clone(), objects, unreadable))
-    }
-}
-
-fn identity(document: &Value) -> (String, String) {
-    let text = |field: &str| document["metadata"][field].as_str().unwrap_or_default().to_owned();
-    (text("namespace"), text("name"))
-}
-
-fn entry(kind: Kind, mut document: Value) -> ((String, String), Entry) {
-    let key = identity(&document);
-    if let Some(fields) = document.as_object_mut() {
-        // The elements of a list do not say what they are.
-        fields.insert("apiVersion".to_owned(), Value::from(format!("{GROUP}/{}", Version::V1)));
-        fields.insert("kind".to_owned(), Value::from(kind.as_str()));
-    }
-    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
-    let entry = match decode(&document) {
-        Ok(decoded) => Entry::Object(Box::new(decoded.object)),
-        Err(problems) => {
-            let reason = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            tracing::warn!(%kind, namespace = key.0, name = key.1, reason, "an object cannot be read");
-            let (namespace, name) = key.clone();
-            Entry::Unreadable(Unreadable { kind, namespace, name, reason })
-        }
-    };
-    (key, entry)
+    let objects = cache.entries().filter_map(|(_, _, entry)| entry.object());
+    let unreadable = cache.entries().filter_map(|(resource, (namespace, name), entry)| match entry {
+        Entry::Unreadable(reason, _) => Some(Unreadable {
+            kind: resource.kind(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            reason: reason.clone(),
+        }),
+        Entry::Object(_) => None,
+    });
+    Some(Index::new(settings.clone(), objects.collect::<Vec<&AnyObject>>(), unreadable))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::webhook::fixture::{document, settings};
@@ -210,67 +90,76 @@ mod tests {
         document("SeccompProfile", name, &json!({"defaultAction": "SCMP_ACT_ERRNO"}))
     }
 
-    fn listed(cache: &mut Cache, kind: Kind, documents: impl IntoIterator<Item = Value>) {
-        cache.apply(kind, Event::Init);
-        for document in documents {
-            cache.apply(kind, Event::InitApply(document));
-        }
-        cache.apply(kind, Event::InitDone);
+    fn watch(resource: Resource) -> Watch {
+        watches(&settings(), None).into_iter().find(|watch| watch.resource == resource).expect("is watched")
     }
 
-    fn full(profiles: impl IntoIterator<Item = Value>) -> Cache {
-        let mut cache = Cache::new(settings());
-        for kind in KINDS {
-            listed(&mut cache, kind, []);
+    fn tell(cache: &mut Cache, resource: Resource, events: impl IntoIterator<Item = Event<Value>>) {
+        for event in events {
+            cache.apply((watch(resource), event));
         }
-        listed(&mut cache, Kind::SeccompProfile, profiles);
+    }
+
+    const SECCOMP: Resource = Resource::Of(Kind::SeccompProfile);
+    const BINDING: Resource = Resource::Of(Kind::ProfileBinding);
+
+    fn full(profiles: impl IntoIterator<Item = Value>) -> Cache {
+        let mut cache = Cache::new(watches(&settings(), None));
+        for watch in watches(&settings(), None) {
+            tell(&mut cache, watch.resource, [Event::Init, Event::InitDone]);
+        }
+        tell(&mut cache, SECCOMP, [Event::Init]);
+        tell(&mut cache, SECCOMP, profiles.into_iter().map(Event::InitApply));
+        tell(&mut cache, SECCOMP, [Event::InitDone]);
         cache
     }
 
+    fn complete(cache: &Cache) -> Index {
+        index(&settings(), cache).expect("complete")
+    }
+
     fn knows(cache: &Cache, name: &str) -> bool {
-        let index = cache.index().expect("complete");
-        index.profile("production", Kind::SeccompProfile, name).is_some()
+        complete(cache).profile("production", Kind::SeccompProfile, name).is_some()
     }
 
     #[test]
     fn there_is_no_index_before_every_kind_is_listed() {
-        let mut cache = Cache::new(settings());
-        for kind in KINDS {
-            assert!(cache.index().is_none(), "{kind} is missing");
-            cache.apply(kind, Event::Init);
-            assert!(cache.index().is_none(), "{kind} is not complete");
-            cache.apply(kind, Event::InitDone);
+        let all = watches(&settings(), None);
+        let mut cache = Cache::new(all.clone());
+        for Watch { resource, .. } in all {
+            assert!(index(&settings(), &cache).is_none(), "{resource} is missing");
+            tell(&mut cache, resource, [Event::Init]);
+            assert!(index(&settings(), &cache).is_none(), "{resource} is not complete");
+            tell(&mut cache, resource, [Event::InitDone]);
         }
-        assert!(cache.index().is_some());
+        assert!(index(&settings(), &cache).is_some());
     }
 
     #[test]
     fn changes_and_deletions_are_followed() {
         let mut cache = full([profile("a")]);
-        cache.apply(Kind::SeccompProfile, Event::Apply(profile("b")));
+        tell(&mut cache, SECCOMP, [Event::Apply(profile("b"))]);
         assert!(knows(&cache, "a") && knows(&cache, "b"));
-        cache.apply(Kind::SeccompProfile, Event::Delete(profile("a")));
+        tell(&mut cache, SECCOMP, [Event::Delete(profile("a"))]);
         assert!(!knows(&cache, "a") && knows(&cache, "b"));
     }
 
     #[test]
     fn a_watch_that_starts_again_loses_nothing_and_drops_what_is_gone() {
         let mut cache = full([profile("a"), profile("b")]);
-        cache.apply(Kind::SeccompProfile, Event::Init);
-        cache.apply(Kind::SeccompProfile, Event::InitApply(profile("b")));
+        tell(&mut cache, SECCOMP, [Event::Init, Event::InitApply(profile("b"))]);
         assert!(knows(&cache, "a") && knows(&cache, "b"), "half a list replaces nothing");
-        cache.apply(Kind::SeccompProfile, Event::InitDone);
+        tell(&mut cache, SECCOMP, [Event::InitDone]);
         assert!(!knows(&cache, "a") && knows(&cache, "b"));
     }
 
     #[test]
-    fn elements_of_lists_do_not_say_what_they_are() {
-        let mut bare = profile("a");
-        if let Some(fields) = bare.as_object_mut() {
-            fields.remove("apiVersion");
-            fields.remove("kind");
-        }
-        assert!(knows(&full([bare]), "a"));
+    fn profiles_under_the_other_spelling_of_their_kind_are_known() {
+        let mut cache = full([]);
+        let text = json!({"policy": "profile web { }"});
+        let alias = document("ApparmorProfile", "web", &text);
+        tell(&mut cache, Resource::ApparmorAlias, [Event::Apply(alias)]);
+        assert!(complete(&cache).profile("production", Kind::AppArmorProfile, "web").is_some());
     }
 
     #[test]
@@ -278,12 +167,26 @@ mod tests {
         let mut cache = full([profile("web")]);
         let reference = json!({"kind": "SeccompProfile", "name": "web"});
         let bad = document("ProfileBinding", "b", &json!({"profileRef": reference}));
-        cache.apply(Kind::ProfileBinding, Event::Apply(bad));
-        assert_eq!(cache.index().expect("complete").unreadable_bindings("production").len(), 1);
+        tell(&mut cache, BINDING, [Event::Apply(bad)]);
+        assert_eq!(complete(&cache).unreadable_bindings("production").len(), 1);
         let good = document("ProfileBinding", "b", &json!({"profileRef": reference, "image": "*"}));
-        cache.apply(Kind::ProfileBinding, Event::Apply(good));
-        let index = cache.index().expect("complete");
-        assert_eq!(index.unreadable_bindings("production").len(), 0);
-        assert_eq!(index.bindings("production", &BTreeMap::new()).count(), 1);
+        tell(&mut cache, BINDING, [Event::Apply(good)]);
+        assert_eq!(complete(&cache).unreadable_bindings("production").len(), 0);
+        assert_eq!(complete(&cache).bindings("production", &BTreeMap::new()).count(), 1);
+    }
+
+    #[test]
+    fn settings_are_those_of_the_operators_own_namespace() {
+        let settings = settings();
+        let few = ["a".parse().expect("a name")];
+        for namespaces in [None, Some(&few[..])] {
+            let watches = watches(&settings, namespaces);
+            let of = |kind| watches.iter().filter(move |watch| watch.resource == Resource::Of(kind));
+            let daemons: Vec<_> =
+                of(Kind::SecurityProfilesOperatorDaemon).map(|w| w.namespace.clone()).collect();
+            assert_eq!(daemons, [Some(settings.operator_namespace.clone())]);
+            let all = of(Kind::SeccompProfile).all(|watch| watch.namespace.is_none());
+            assert_eq!(all, namespaces.is_none());
+        }
     }
 }

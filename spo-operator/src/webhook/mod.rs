@@ -47,7 +47,6 @@
 //! ```
 
 pub mod binding;
-pub mod certificate;
 pub mod convert;
 pub mod feed;
 #[cfg(test)]

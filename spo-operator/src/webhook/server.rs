@@ -2,8 +2,7 @@
 //!
 //! | what | limit |
 //! | --- | --- |
-//! | connections | [`Limits::connections`]; more wait to be accepted |
-//! | a handshake, and the head of a request | [`Limits::handshake`], [`Limits::idle`] |
+//! | connections, handshakes, silence | [`serve::Limits`](crate::process::serve::Limits) |
 //! | a body | [`Limits::admission`], [`Limits::conversion`] bytes; more is 413 |
 //! | all bodies that are being worked on | [`Limits::memory`] bytes; more wait |
 //! | a request from its head to its answer | [`Limits::request`]; then 504 |
@@ -13,7 +12,7 @@
 //! lists that fill the index (objects stored in an old version), so the Service in front of this server has to publish
 //! addresses that are not ready.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -24,23 +23,15 @@ use axum::{
     routing::{get, post},
 };
 use futures::StreamExt as _;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::process::certificate::Certificates;
 
 use super::{
-    binding,
-    certificate::Certificates,
-    convert,
+    binding, convert,
     index::{Index, Shared},
     recording,
     review::{Answer, Malformed, Request as Question, Review},
@@ -50,37 +41,24 @@ use super::{
 /// What a client can demand.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once.
-    pub connections: usize,
     /// The bytes of an AdmissionReview. The API server takes objects up to 3 MiB, and an update has two.
     pub admission: usize,
     /// The bytes of a ConversionReview, which holds a whole list.
     pub conversion: usize,
     /// The bytes of all bodies that are being worked on.
     pub memory: usize,
-    /// The time of a TLS handshake.
-    pub handshake: Duration,
-    /// The time a connection may be silent between two requests.
-    pub idle: Duration,
     /// The time of a request.
     pub request: Duration,
-    /// How long open requests are waited for at the end.
-    pub shutdown: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 512,
             admission: 8 << 20,
             conversion: 32 << 20,
             memory: 64 << 20,
-            handshake: Duration::from_secs(5),
-            // Longer than the 90 seconds after which the API server closes an idle connection itself.
-            idle: Duration::from_secs(120),
             // Shorter than the 10 seconds after which the API server gives up, so that it learns why.
             request: Duration::from_secs(9),
-            shutdown: Duration::from_secs(10),
         }
     }
 }
@@ -120,75 +98,6 @@ impl App {
             .route("/readyz", get(ready))
             .with_state(self.clone())
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing here") })
-    }
-}
-
-/// Serves until it is told to stop; then answers what was asked and returns. Without TLS for the probes' own port.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let tracker = TaskTracker::new();
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
-        };
-        let (socket, place) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accepted => match accepted {
-                Some((Ok((socket, _)), place)) => (socket, place),
-                Some((Err(error), _)) => {
-                    // Out of file descriptors, or a client that has gone; neither ends the server.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-                None => break,
-            },
-        };
-        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-        tracker.spawn(async move {
-            let _place = place;
-            match tls {
-                None => connection(socket, router, limits, stop).await,
-                Some(tls) => match timeout(limits.handshake, tls.accept(socket)).await {
-                    Ok(Ok(socket)) => connection(socket, router, limits, stop).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                    Err(_) => tracing::debug!("a handshake took too long"),
-                },
-            }
-        });
-    }
-    tracker.close();
-    let _ = timeout(limits.shutdown, tracker.wait()).await;
-}
-
-async fn connection<S>(socket: S, router: Router, limits: Limits, stop: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = TowerToHyperService::new(router);
-    let mut connection = pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.idle)
-            .max_buf_size(64 << 10)
-            .serve_connection(TokioIo::new(socket), service)
-    );
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
     }
 }
 

@@ -1,0 +1,5 @@
+//! The API server as this crate sees it: what things are called, and the objects of the group as watches tell them.
+
+pub mod names;
+pub mod resource;
+pub mod watch;

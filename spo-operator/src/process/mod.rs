@@ -1,0 +1,261 @@
+//! What every process of the operator has: flags, log, the end, ports, probes, certificates.
+
+pub mod certificate;
+pub mod serve;
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::get};
+use clap::{Args, ValueEnum};
+use spo_model::{kind::Scope, names::NamespaceName};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::names;
+use certificate::{Certificates, TlsVersion};
+
+/// Why a process cannot start or go on.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The flags of every process that talks to an API server.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// The operator's own namespace.
+    #[arg(long, env = "OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    pub operator_namespace: NamespaceName,
+    /// Whether profiles have a namespace; as the CustomResourceDefinitions say.
+    #[arg(long, value_enum, env = "SPO_SCOPE", default_value_t = ProfileScope::Namespaced)]
+    pub scope: ProfileScope,
+    /// The namespaces that are looked at, separated by commas; empty means all. The operator's own is always one.
+    #[arg(long, env = "RESTRICT_TO_NAMESPACE", value_name = "NAMESPACES", value_delimiter = ',')]
+    pub restrict_to_namespace: Vec<String>,
+    /// The port of /livez and /readyz, without TLS; 0 takes a free one, which the log names.
+    #[arg(long, default_value_t = names::HEALTH_PORT)]
+    pub health_port: u16,
+    /// How much is logged: 0 or 1.
+    #[arg(short = 'V', long, env = "SPO_VERBOSITY", default_value_t = 0, value_name = "N")]
+    pub verbosity: u8,
+}
+
+impl Common {
+    /// The scope of profiles.
+    pub const fn profiles(&self) -> Scope {
+        match self.scope {
+            ProfileScope::Namespaced => Scope::Namespaced,
+            ProfileScope::Cluster => Scope::Cluster,
+        }
+    }
+
+    /// The namespaces that are looked at: `None` for all. By whole names, each once.
+    ///
+    /// # Errors
+    /// A text that is no name of a namespace.
+    pub fn namespaces(&self) -> Result<Option<Vec<NamespaceName>>, Error> {
+        let mut names = Vec::new();
+        for text in self.restrict_to_namespace.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
+        {
+            names.push(text.parse().map_err(|e| format!("--restrict-to-namespace {text:?}: {e}"))?);
+        }
+        if names.is_empty() {
+            return Ok(None);
+        }
+        names.push(self.operator_namespace.clone());
+        names.sort();
+        names.dedup();
+        Ok(Some(names))
+    }
+}
+
+/// Whether profiles have a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileScope {
+    /// They do.
+    Namespaced,
+    /// They do not.
+    Cluster,
+}
+
+/// The lowest version of TLS that is spoken, as a flag.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LowestTls {
+    /// 1.2 and 1.3.
+    #[value(name = "1.2")]
+    V1_2,
+    /// 1.3 alone.
+    #[value(name = "1.3")]
+    V1_3,
+}
+
+impl From<LowestTls> for TlsVersion {
+    fn from(flag: LowestTls) -> Self {
+        match flag {
+            LowestTls::V1_2 => Self::V1_2,
+            LowestTls::V1_3 => Self::V1_3,
+        }
+    }
+}
+
+/// Runs a process to its end on a runtime of few threads: each costs memory on every node and replica.
+///
+/// # Errors
+/// Whatever the process ends with.
+pub fn run<F>(verbosity: u8, work: impl FnOnce(CancellationToken) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().worker_threads(2).max_blocking_threads(16);
+    runtime.build()?.block_on(async {
+        log(verbosity);
+        // Whoever embeds this may have done so already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        work(end_of_process()?).await
+    })
+}
+
+/// Logs to standard error; `RUST_LOG` has the last word.
+fn log(verbosity: u8) {
+    let default = if verbosity == 0 { "info" } else { "info,spo_operator=debug,spo_node=debug" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
+    // Whoever embeds this may have done so already.
+    let _ = subscriber.try_init();
+    tracing::info!(verbosity, "Set logging verbosity to {verbosity}");
+}
+
+/// Listens on every address, IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6.
+pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+        }
+        listening => listening,
+    }
+}
+
+/// Looks at the directory of the certificate until the end. Kubernetes replaces a mounted Secret by renaming a
+/// symbolic link, so the contents are compared.
+pub async fn follow(certificates: Certificates, directory: PathBuf, stop: CancellationToken) {
+    let (mut seen, mut complained) = (None, String::new());
+    loop {
+        match certificates.load(&directory, &mut seen) {
+            Ok(true) => tracing::info!(directory = %directory.display(), "the certificate is in use"),
+            Ok(false) => {}
+            Err(error) => {
+                let text = error.to_string();
+                if text != complained {
+                    tracing::warn!(%error, "the certificate in use stays");
+                    complained = text;
+                }
+            }
+        }
+        // A mount takes up to a minute to follow its Secret; a few seconds more do not matter.
+        let wait = if certificates.is_there() { Duration::from_secs(5) } else { Duration::from_millis(250) };
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+pub fn end_of_process() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+/// What has to be there before a process is ready; `/readyz` names what is not.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<Vec<&'static str>>>);
+
+impl Readiness {
+    /// Not ready before each of these is [`Self::is_there`].
+    pub fn waiting_for(what: impl IntoIterator<Item = &'static str>) -> Self {
+        Self(Arc::new(Mutex::new(what.into_iter().collect())))
+    }
+
+    /// Takes note that something is there.
+    pub fn is_there(&self, what: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|missing| *missing != what);
+    }
+
+    /// What is missing.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `/livez`, `/readyz`, and `/healthz` as the existing operator has it.
+    pub fn probes(&self) -> Router {
+        let this = self.clone();
+        let ready = move || async move {
+            match this.missing().as_slice() {
+                [] => "ok\n".into_response(),
+                missing => {
+                    let text = format!("waiting for {}\n", missing.join(", "));
+                    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+                }
+            }
+        };
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    fn namespaces(list: &str) -> Vec<String> {
+        let flags =
+            Flags::parse_from(["x", "--operator-namespace", "spo", "--restrict-to-namespace", list]).common;
+        let names = flags.namespaces().expect("names").unwrap_or_default();
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    /// The existing operator leaves its own namespace out if the list contains it as a part of a longer name.
+    #[test]
+    fn namespaces_are_whole_names() {
+        assert_eq!(namespaces("my-spo,a"), ["a", "my-spo", "spo"]);
+        assert_eq!(namespaces("spo, a,"), ["a", "spo"]);
+        assert_eq!(namespaces(""), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let ready = Readiness::waiting_for(["caches", "a certificate"]);
+        ready.is_there("caches");
+        assert_eq!(ready.missing(), ["a certificate"]);
+        ready.is_there("a certificate");
+        assert!(ready.missing().is_empty());
+    }
+}
