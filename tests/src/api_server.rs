@@ -28,7 +28,8 @@ pub struct ApiServer {
     url: String,
 }
 
-struct Authority {
+/// A certificate authority of the test's own.
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
@@ -198,7 +199,7 @@ impl Drop for ApiServer {
 }
 
 impl Authority {
-    fn new() -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -207,7 +208,11 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
-    fn issue(
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    pub(crate) fn issue(
         &self,
         names: &[&str],
         subject: Option<(&str, &str)>,

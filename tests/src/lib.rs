@@ -9,6 +9,7 @@
 //! passes, unless `SPO_REQUIRE_TOOLS=1`, which CI sets.
 
 pub mod api_server;
+pub mod cluster;
 pub mod guest;
 
 use std::{

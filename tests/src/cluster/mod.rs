@@ -1,0 +1,378 @@
+//! A whole cluster on this machine: a control plane and real nodes (kubelet, containerd, runc, kube-proxy) with cluster
+//! DNS and a registry that stands in for all others.
+//!
+//! ```text
+//! network namespace of the cluster: every address is on its loopback device
+//!   etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, coredns, docker-registry
+//!   mount namespace of node-1: kubelet, containerd, shims; the node's own /var/lib/kubelet, /run/containerd, …
+//!   mount namespace of node-2: …
+//! ```
+//!
+//! Everything is below one temporary folder and ends with the value: processes, mounts, control groups, namespaces.
+//! Needs root.
+
+mod image;
+mod network;
+mod node;
+
+use std::{
+    error::Error,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use image::Image;
+pub use node::Node;
+
+use crate::api_server::{Authority, commands};
+use network::Network;
+
+/// The address of the API server, which is also that of the Service `kubernetes`.
+const API: &str = "10.96.0.1";
+/// The address of the cluster's DNS.
+const DNS: &str = "10.96.0.10";
+/// The address of the machine that the control plane and the registry run on.
+const CONTROL_PLANE: &str = "10.89.0.254";
+/// The registry.
+const REGISTRY: &str = "10.89.0.254:5000";
+
+/// How long something may take to become true.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// What the cluster's nodes and control plane need to be installed, besides [`commands`].
+pub const PROGRAMS: &[&str] = &[
+    "etcd",
+    "containerd",
+    "runc",
+    "skopeo",
+    "docker-registry",
+    "iptables",
+    "conntrack",
+    "ip",
+    "nsenter",
+    "unshare",
+];
+
+/// A running cluster; it ends with this value.
+pub struct Cluster {
+    dir: tempfile::TempDir,
+    commands: PathBuf,
+    authority: Authority,
+    network: Network,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// Starts a control plane without nodes, and the registry with the image that every pod needs.
+    ///
+    /// # Errors
+    /// A program is missing, this is not root, or the API server does not come up.
+    pub fn start(name: &str) -> Result<Self, Box<dyn Error>> {
+        let commands = commands().ok_or("there is no kube-apiserver")?;
+        let dir = tempfile::Builder::new().prefix("spo-cluster-").tempdir()?;
+        fs::create_dir(dir.path().join("logs"))?;
+        let network = Network::new(name, &dir.path().join("logs"))?;
+        let mut this = Self { dir, commands, authority: Authority::new()?, network, nodes: Vec::new() };
+        for address in [API, DNS, CONTROL_PLANE] {
+            this.network.add_address(address)?;
+        }
+        this.start_registry()?;
+        this.start_control_plane()?;
+        let sleeper = Image::new("registry.k8s.io/pause:1", &["/bin/busybox", "sleep", "2147483647"]);
+        this.push(&sleeper.with("/bin/busybox"))?;
+        Ok(this)
+    }
+
+    /// Starts one more node and waits until it is ready. Nodes are called `node-1`, `node-2`, ….
+    ///
+    /// # Errors
+    /// It cannot be started or does not become ready.
+    pub fn add_nodes(&mut self, count: usize) -> Result<(), Box<dyn Error>> {
+        for _ in 0..count {
+            let number = self.nodes.iter().map(|node| node.number).max().unwrap_or_default() + 1;
+            let name = format!("node-{number}");
+            let address = format!("10.89.0.{number}");
+            self.network.add_address(&address)?;
+            let pair = self
+                .authority
+                .issue(&[&address, &name], Some((&format!("system:node:{name}"), "system:nodes")))?;
+            self.kubeconfig(&name, &pair)?;
+            let node = Node::start(number, &mut self.network, self.dir.path(), &self.commands)?;
+            self.nodes.push(node);
+        }
+        let names: Vec<String> = self.nodes.iter().map(|node| format!("node/{}", node.name())).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.until("the nodes are ready", || {
+            let mut arguments = vec!["wait", "--for=condition=Ready", "--timeout=1s"];
+            arguments.extend(&all);
+            Ok(self.kubectl(&arguments, "")?.status.success())
+        })
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node, to stop and start it.
+    pub fn node(&mut self, name: &str) -> Option<(&mut Node, &mut Network)> {
+        let node = self.nodes.iter_mut().find(|node| node.name() == name)?;
+        Some((node, &mut self.network))
+    }
+
+    /// Ends a node for ever, as a machine that is switched off; its Node object stays.
+    pub fn remove_node(&mut self, name: &str) {
+        if let Some(at) = self.nodes.iter().position(|node| node.name() == name) {
+            self.nodes.remove(at).end(&mut self.network);
+        }
+    }
+
+    /// A folder that lives as long as the cluster.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Makes an image known to every node under its own name.
+    ///
+    /// # Errors
+    /// A file of it is missing, or the registry does not take it.
+    pub fn push(&self, image: &Image) -> Result<(), Box<dyn Error>> {
+        let layout = tempfile::tempdir_in(self.dir.path())?;
+        image.write(layout.path())?;
+        let mut command = self.network.command("skopeo");
+        command.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
+        command.arg(format!("oci:{}:image", layout.path().display()));
+        command.arg(format!("docker://{REGISTRY}/{}", image.repository()));
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{}: {}", image.name(), String::from_utf8_lossy(&output.stderr)).into())
+    }
+
+    /// Runs `kubectl` as the administrator.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn kubectl(&self, arguments: &[&str], stdin: &str) -> Result<Output, Box<dyn Error>> {
+        self.run(&self.commands.join("kubectl"), arguments, stdin)
+    }
+
+    /// Runs `helm` as the administrator.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn helm(&self, arguments: &[&str]) -> Result<Output, Box<dyn Error>> {
+        self.run(&self.commands.join("helm"), arguments, "")
+    }
+
+    /// Runs a command line of a document as it is written there: with `kubectl` and `helm` on the path.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn shell(&self, line: &str, folder: &Path) -> Result<Output, Box<dyn Error>> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.network.command("bash");
+        command
+            .args(["-ec", line])
+            .current_dir(folder)
+            .env("PATH", format!("{}:{path}", self.commands.display()))
+            .env("KUBECONFIG", self.dir.path().join("admin.kubeconfig"))
+            .env("HOME", self.dir.path())
+            .stdin(Stdio::null());
+        Ok(command.output()?)
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str], stdin: &str) -> Result<Output, Box<dyn Error>> {
+        let mut child = self
+            .network
+            .command(program)
+            .args(arguments)
+            .env("KUBECONFIG", self.dir.path().join("admin.kubeconfig"))
+            .env("HOME", self.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // Who does not read has said why by other means.
+            let _ = pipe.write_all(stdin.as_bytes());
+        }
+        Ok(child.wait_with_output()?)
+    }
+
+    /// Waits until something is true.
+    ///
+    /// # Errors
+    /// It does not become true in time, or cannot be found out.
+    pub fn until(
+        &self,
+        what: &str,
+        mut test: impl FnMut() -> Result<bool, Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let start = Instant::now();
+        while !test()? {
+            if start.elapsed() > DEADLINE {
+                return Err(format!("it does not happen that {what}").into());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Stops a process of the control plane as a crash does: `etcd`, `kube-apiserver`, ….
+    pub fn kill(&mut self, process: &str) {
+        self.network.kill(process);
+    }
+
+    /// Starts a process again that was killed, as it was.
+    ///
+    /// # Errors
+    /// It was never started, or cannot be.
+    pub fn restart(&mut self, process: &str) -> Result<(), Box<dyn Error>> {
+        self.network.restart(process)
+    }
+
+    fn kubeconfig(&self, user: &str, (certificate, key): &(String, String)) -> Result<(), Box<dyn Error>> {
+        let file = |name: String| self.dir.path().join(name);
+        let (pem, secret) = (file(format!("{user}.crt")), file(format!("{user}.key")));
+        fs::write(&pem, certificate)?;
+        fs::write(&secret, key)?;
+        let config = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{ "name": "c", "cluster":
+                { "server": format!("https://{API}:443"), "certificate-authority": file("ca.crt".into()) } }],
+            "users": [{ "name": "u", "user": { "client-certificate": pem, "client-key": secret } }],
+            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+        });
+        Ok(fs::write(file(format!("{user}.kubeconfig")), config.to_string())?)
+    }
+
+    fn start_registry(&mut self) -> Result<(), Box<dyn Error>> {
+        let dir = self.dir.path().to_owned();
+        let settings = serde_json::json!({ "version": "0.1", "http": { "addr": REGISTRY },
+            "storage": { "filesystem": { "rootdirectory": dir.join("registry") } } });
+        fs::write(dir.join("registry.yaml"), settings.to_string())?;
+        let mirrors = dir.join("mirrors/_default");
+        fs::create_dir_all(&mirrors)?;
+        let hosts = format!("[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+        fs::write(mirrors.join("hosts.toml"), hosts)?;
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(dir.join("registry.yaml"));
+        self.network.spawn("registry", command)?;
+        let network = &self.network;
+        self.until("the registry answers", || {
+            let probe = format!("exec 3<>/dev/tcp/{}", REGISTRY.replace(':', "/"));
+            Ok(network.command("bash").args(["-c", &probe]).stderr(Stdio::null()).status()?.success())
+        })
+    }
+
+    fn start_control_plane(&mut self) -> Result<(), Box<dyn Error>> {
+        let dir = self.dir.path().to_owned();
+        let server = self
+            .authority
+            .issue(&["127.0.0.1", CONTROL_PLANE, API, "localhost", "kubernetes.default.svc"], None)?;
+        let admin = self.authority.issue(&[], Some(("admin", "system:masters")))?;
+        fs::write(dir.join("ca.crt"), self.authority.certificate())?;
+        fs::write(dir.join("server.crt"), &server.0)?;
+        fs::write(dir.join("server.key"), &server.1)?;
+        let account = rcgen::KeyPair::generate()?;
+        fs::write(dir.join("account.key"), account.serialize_pem())?;
+        fs::write(dir.join("account.pub"), account.public_key_pem())?;
+        self.kubeconfig("admin", &admin)?;
+
+        let file = |name: &str| dir.join(name).display().to_string();
+        let flag = |name: &str, value: &str| format!("--{name}={value}");
+        let mut etcd = Command::new("etcd");
+        etcd.arg("--unsafe-no-fsync").args(["--data-dir", &file("etcd")]).args([
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+        ]);
+        self.network.spawn("etcd", etcd)?;
+        let mut api = Command::new(self.commands.join("kube-apiserver"));
+        api.args(["--bind-address=0.0.0.0", "--secure-port=443", "--etcd-servers=http://127.0.0.1:2379"])
+            .arg(flag("advertise-address", CONTROL_PLANE))
+            .args([
+                flag("tls-cert-file", &file("server.crt")),
+                flag("tls-private-key-file", &file("server.key")),
+            ])
+            .arg(flag("client-ca-file", &file("ca.crt")))
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .arg(flag("service-account-key-file", &file("account.pub")))
+            .arg(flag("service-account-signing-key-file", &file("account.key")))
+            .arg(flag("kubelet-client-certificate", &file("admin.crt")))
+            .arg(flag("kubelet-client-key", &file("admin.key")))
+            .arg(flag("kubelet-certificate-authority", &file("ca.crt")))
+            .args(["--kubelet-preferred-address-types=InternalIP", "--service-cluster-ip-range=10.96.0.0/16"])
+            .args(["--allow-privileged=true", "--authorization-mode=Node,RBAC"])
+            .arg("--enable-admission-plugins=NodeRestriction")
+            .arg(flag("audit-log-path", &file("audit.log")))
+            .arg(flag("audit-policy-file", &file("audit.yaml")));
+        let policy = serde_json::json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{ "level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"] },
+                      { "level": "None" }] });
+        fs::write(dir.join("audit.yaml"), policy.to_string())?;
+        self.network.spawn("kube-apiserver", api)?;
+        self.until("the API server is ready", || {
+            Ok(self.kubectl(&["get", "--raw", "/readyz"], "")?.status.success())
+        })?;
+
+        let kubeconfig = flag("kubeconfig", &file("admin.kubeconfig"));
+        let mut controllers = Command::new(self.commands.join("kube-controller-manager"));
+        controllers
+            .args([&kubeconfig, "--bind-address=127.0.0.1", "--leader-elect=false"])
+            .arg(flag("root-ca-file", &file("ca.crt")))
+            .arg(flag("service-account-private-key-file", &file("account.key")))
+            .args(["--use-service-account-credentials", "--authentication-skip-lookup"])
+            // A node that is gone is noticed in seconds, not in the minute that is the default.
+            .args(["--node-monitor-grace-period=12s", "--node-monitor-period=2s"]);
+        self.network.spawn("kube-controller-manager", controllers)?;
+        let mut scheduler = Command::new(self.commands.join("kube-scheduler"));
+        scheduler.args([&kubeconfig, "--bind-address=127.0.0.1", "--leader-elect=false"]);
+        scheduler.arg("--authentication-skip-lookup");
+        self.network.spawn("kube-scheduler", scheduler)?;
+        let proxy = serde_json::json!({
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "iptables",
+            "clusterCIDR": "10.88.0.0/16", "hostnameOverride": "node-1",
+            "clientConnection": { "kubeconfig": file("admin.kubeconfig") },
+            // The machine's own settings stay.
+            "conntrack": { "maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s" },
+            "healthzBindAddress": "127.0.0.1:10256", "metricsBindAddress": "127.0.0.1:10249",
+        });
+        fs::write(dir.join("proxy.yaml"), proxy.to_string())?;
+        let mut proxy = Command::new(self.commands.join("kube-proxy"));
+        proxy.arg(flag("config", &file("proxy.yaml")));
+        self.network.spawn("kube-proxy", proxy)?;
+        let zone = format!(
+            ".:53 {{\n  bind {DNS}\n  kubernetes cluster.local {{\n    kubeconfig {} c\n  }}\n}}\n",
+            file("admin.kubeconfig")
+        );
+        fs::write(dir.join("Corefile"), zone)?;
+        let mut dns = Command::new(self.commands.join("coredns"));
+        dns.args(["-conf", &file("Corefile")]);
+        self.network.spawn("coredns", dns)?;
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() || std::env::var_os("SPO_KEEP_LOGS").is_some() {
+            // What the processes said goes with the folder otherwise.
+            let kept = std::env::temp_dir().join("spo-cluster-logs");
+            let _ = fs::remove_dir_all(&kept);
+            let copied = Command::new("cp").arg("-r").arg(self.dir.path().join("logs")).arg(&kept).status();
+            eprintln!("the logs of the cluster are in {} ({copied:?})", kept.display());
+        }
+        for node in self.nodes.drain(..) {
+            node.end(&mut self.network);
+        }
+        self.network.end();
+    }
+}
