@@ -1,25 +1,33 @@
-//! The guide on real nodes.
+//! Real nodes.
 
-use std::{error::Error, time::Instant};
+use std::error::Error;
 
-use spo_tests::cluster::{Cluster, Image};
+use spo_tests::{
+    cluster::{Cluster, GUEST_PROGRAMS, Image, PROGRAMS},
+    guest::Security,
+};
 
+/// The cluster itself: nodes of this machine's kernel and of guests run pods, and label them as their kernel does.
 #[test]
-fn probe() -> Result<(), Box<dyn Error>> {
-    let start = Instant::now();
-    let mut cluster = Cluster::start("spo-probe")?;
-    eprintln!("control plane {:?}", start.elapsed());
-    cluster.add_nodes(3)?;
-    eprintln!("nodes {:?}", start.elapsed());
-    let nginx =
-        Image::new("docker.io/library/nginx:1.21", &["/bin/busybox", "sleep", "1000"]).with("/bin/busybox");
-    cluster.push(&nginx)?;
-    cluster.until("the service account is there", || Ok(cluster.kubectl(&["get", "serviceaccount", "default"], "")?.status.success()))?;
-    let out = cluster.kubectl(&["run", "x", "--image=nginx:1.21"], "")?;
-    eprintln!("{out:?}");
-    let out = cluster.kubectl(&["wait", "--for=condition=Ready", "pod/x", "--timeout=60s"], "")?;
-    eprintln!("{out:?} {:?}", start.elapsed());
-    let out = cluster.kubectl(&["get", "nodes,pods", "-o", "wide"], "")?;
-    eprintln!("{}", String::from_utf8_lossy(&out.stdout));
+fn nodes_run_pods() -> Result<(), Box<dyn Error>> {
+    if !Cluster::is_possible("cluster", &[PROGRAMS, GUEST_PROGRAMS].concat()) {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start("spo-nodes")?;
+    let guests = [cluster.add_guest(Security::AppArmor)?, cluster.add_guest(Security::Selinux)?];
+    cluster.add_nodes(1)?;
+    cluster.until_ready(&guests)?;
+    cluster.push(&Image::new("docker.io/library/busybox:latest", &["/bin/sleep", "600"]).with_busybox())?;
+    for (node, label) in
+        [("node-1", ""), (&guests[0], "cri-containerd.apparmor.d (enforce)"), (&guests[1], ":plain.process:")]
+    {
+        let pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": node },
+            "spec": { "nodeName": node, "containers": [{ "name": "c", "image": "busybox" }] } });
+        cluster.good(&["apply", "-f", "-"], &pod.to_string())?;
+        cluster.good(&["wait", "--for=condition=Ready", "pod", node, "--timeout=120s"], "")?;
+        let said =
+            cluster.good(&["exec", node, "--", "sh", "-c", "cat /proc/self/attr/current || true"], "")?;
+        assert!(said.contains(label), "{node}: {said}");
+    }
     Ok(())
 }

@@ -62,6 +62,13 @@ impl Image {
         self
     }
 
+    /// The same with a shell and the usual small programs.
+    #[must_use]
+    pub fn with_busybox(mut self) -> Self {
+        self.files.push(("/bin/busybox".into(), "/bin/busybox".to_owned()));
+        self
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
@@ -87,6 +94,13 @@ impl Image {
             put(root.path(), source, target)?;
             for library in libraries(source) {
                 put(root.path(), Path::new(&library), &library)?;
+            }
+        }
+        if root.path().join("bin/busybox").exists() {
+            let list = Command::new("/bin/busybox").arg("--list").output()?;
+            for applet in String::from_utf8_lossy(&list.stdout).lines() {
+                // What is there already is the real one.
+                let _ = std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet));
             }
         }
         for (target, text) in &self.texts {

@@ -11,9 +11,11 @@
 //! Everything is below one temporary folder and ends with the value: processes, mounts, control groups, namespaces.
 //! Needs root.
 
+mod guest_node;
 mod image;
 mod network;
 mod node;
+mod settings;
 
 use std::{
     error::Error,
@@ -25,11 +27,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use guest_node::{GUEST_PROGRAMS, GuestNode};
 pub use image::Image;
 pub use node::Node;
 
-use crate::api_server::{Authority, commands};
+use crate::{
+    api_server::{Authority, commands},
+    guest::Security,
+    installed, skip,
+};
 use network::Network;
+use settings::Places;
 
 /// The address of the API server, which is also that of the Service `kubernetes`.
 const API: &str = "10.96.0.1";
@@ -64,9 +72,25 @@ pub struct Cluster {
     authority: Authority,
     network: Network,
     nodes: Vec<Node>,
+    guests: Vec<GuestNode>,
 }
 
 impl Cluster {
+    /// Whether a cluster can be started here; says in one line what is missing, or panics where it has to be.
+    pub fn is_possible(tier: &str, programs: &[&str]) -> bool {
+        let root = fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t"));
+        if !root {
+            skip(tier, "nodes need root");
+            return false;
+        }
+        let built = commands().filter(|folder| folder.join("coredns").exists());
+        if built.is_none() {
+            skip(tier, "there is no kubelet: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
+            return false;
+        }
+        installed(tier, programs)
+    }
+
     /// Starts a control plane without nodes, and the registry with the image that every pod needs.
     ///
     /// # Errors
@@ -76,14 +100,21 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("spo-cluster-").tempdir()?;
         fs::create_dir(dir.path().join("logs"))?;
         let network = Network::new(name, &dir.path().join("logs"))?;
-        let mut this = Self { dir, commands, authority: Authority::new()?, network, nodes: Vec::new() };
+        let mut this = Self {
+            dir,
+            commands,
+            authority: Authority::new()?,
+            network,
+            nodes: Vec::new(),
+            guests: Vec::new(),
+        };
         for address in [API, DNS, CONTROL_PLANE] {
             this.network.add_address(address)?;
         }
         this.start_registry()?;
         this.start_control_plane()?;
-        let sleeper = Image::new("registry.k8s.io/pause:1", &["/bin/busybox", "sleep", "2147483647"]);
-        this.push(&sleeper.with("/bin/busybox"))?;
+        let sleeper = Image::new("registry.k8s.io/pause:1", &["/bin/sleep", "2147483647"]);
+        this.push(&sleeper.with_busybox())?;
         Ok(this)
     }
 
@@ -104,11 +135,40 @@ impl Cluster {
             let node = Node::start(number, &mut self.network, self.dir.path(), &self.commands)?;
             self.nodes.push(node);
         }
-        let names: Vec<String> = self.nodes.iter().map(|node| format!("node/{}", node.name())).collect();
-        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let names: Vec<String> = self.nodes.iter().map(Node::name).collect();
+        self.until_ready(&names)
+    }
+
+    /// Boots one more node in a guest whose kernel has a security module, and says what it is called. It is ready some
+    /// seconds later.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn add_guest(&mut self, security: Security) -> Result<String, Box<dyn Error>> {
+        let number = 101 + self.guests.len();
+        let name = format!("node-{number}");
+        let subject = format!("system:node:{name}");
+        let names = [format!("10.89.0.{number}"), name.clone()];
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let pair = self.authority.issue(&names, Some((&subject, "system:nodes")))?;
+        let guest =
+            GuestNode::start(number, security, &pair, &mut self.network, self.dir.path(), &self.commands)?;
+        self.guests.push(guest);
+        Ok(name)
+    }
+
+    /// Waits until nodes are ready.
+    ///
+    /// # Errors
+    /// They do not become so in time.
+    pub fn until_ready(&self, nodes: &[String]) -> Result<(), Box<dyn Error>> {
         self.until("the nodes are ready", || {
-            let mut arguments = vec!["wait", "--for=condition=Ready", "--timeout=1s"];
-            arguments.extend(&all);
+            // Pods need the account of their namespace, which comes some moments after it.
+            if !self.kubectl(&["get", "serviceaccount", "default"], "")?.status.success() {
+                return Ok(false);
+            }
+            let mut arguments = vec!["wait", "--for=condition=Ready", "--timeout=1s", "node"];
+            arguments.extend(nodes.iter().map(String::as_str));
             Ok(self.kubectl(&arguments, "")?.status.success())
         })
     }
@@ -160,6 +220,20 @@ impl Cluster {
     /// It cannot be run.
     pub fn kubectl(&self, arguments: &[&str], stdin: &str) -> Result<Output, Box<dyn Error>> {
         self.run(&self.commands.join("kubectl"), arguments, stdin)
+    }
+
+    /// Runs `kubectl` and gives what it says.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn good(&self, arguments: &[&str], stdin: &str) -> Result<String, Box<dyn Error>> {
+        let output = self.kubectl(arguments, stdin)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        Err(format!("kubectl {}: {said}{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr))
+            .into())
     }
 
     /// Runs `helm` as the administrator.
@@ -242,13 +316,15 @@ impl Cluster {
         let (pem, secret) = (file(format!("{user}.crt")), file(format!("{user}.key")));
         fs::write(&pem, certificate)?;
         fs::write(&secret, key)?;
-        let config = serde_json::json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{ "name": "c", "cluster":
-                { "server": format!("https://{API}:443"), "certificate-authority": file("ca.crt".into()) } }],
-            "users": [{ "name": "u", "user": { "client-certificate": pem, "client-key": secret } }],
-            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
-        });
+        let places = Places {
+            mirrors: file("mirrors".to_owned()),
+            cni: PathBuf::new(),
+            addresses: PathBuf::new(),
+            authority: file("ca.crt".to_owned()),
+            certificate: pem,
+            key: secret,
+        };
+        let config = settings::kubeconfig(&format!("https://{API}:443"), &places);
         Ok(fs::write(file(format!("{user}.kubeconfig")), config.to_string())?)
     }
 
@@ -372,6 +448,9 @@ impl Drop for Cluster {
         }
         for node in self.nodes.drain(..) {
             node.end(&mut self.network);
+        }
+        for guest in self.guests.drain(..) {
+            guest.end(&mut self.network);
         }
         self.network.end();
     }

@@ -30,7 +30,9 @@ impl Network {
         this.delete();
         run(Command::new("ip").args(["netns", "add", name]))?;
         run(Command::new("ip").args(["-n", name, "link", "set", "lo", "up"]))?;
-        run(this.command("sysctl").args(["-qw", "net.ipv4.ip_forward=1"]))?;
+        // Answers to guests leave by another device than the one that has the address.
+        let settings = ["ip_forward=1", "conf.all.rp_filter=0", "conf.default.rp_filter=0"];
+        run(this.command("sysctl").arg("-qw").args(settings.map(|setting| format!("net.ipv4.{setting}"))))?;
         Ok(this)
     }
 
@@ -97,6 +99,11 @@ impl Network {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Takes a device away.
+    pub(super) fn remove_device(&self, device: &str) {
+        let _ = Command::new("ip").args(["-n", &self.name, "link", "del", device]).output();
     }
 
     /// Ends everything in the namespace, and the namespace.

@@ -10,11 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
-
 use super::{
-    DNS,
     network::{Network, run},
+    settings::{self, Modules, Places},
 };
 
 /// The folders that every node has of its own.
@@ -138,7 +136,7 @@ impl Node {
         let space = network.pid(&self.process("host")).and_then(mount_namespace);
         for _ in 0..50 {
             let mut left = processes_of_groups(&self.namespace);
-            left.extend(space.iter().flat_map(|space| processes_in(space)));
+            left.extend(space.iter().flat_map(processes_in));
             left.retain(|pid| Some(*pid) != network.pid(&self.process("host")));
             if left.is_empty() {
                 break;
@@ -200,48 +198,21 @@ impl Node {
     }
 
     fn configure(&self, dir: &Path) -> Result<(), Box<dyn Error>> {
-        let cni = self.folder.join("cni");
-        fs::create_dir_all(&cni)?;
-        let containerd = format!(
-            "version = 2
-[plugins.\"io.containerd.grpc.v1.cri\"]
-  sandbox_image = \"registry.k8s.io/pause:1\"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]
-  runtime_type = \"io.containerd.runc.v2\"
-[plugins.\"io.containerd.grpc.v1.cri\".registry]
-  config_path = {:?}
-[plugins.\"io.containerd.grpc.v1.cri\".cni]
-  bin_dir = \"/usr/lib/cni\"
-  conf_dir = {cni:?}
-",
-            dir.join("mirrors"),
-        );
-        fs::write(self.folder.join("containerd.toml"), containerd)?;
-        let pods = json!({ "cniVersion": "0.4.0", "name": format!("pods-{}", self.number), "plugins": [{
-            "type": "ptp", "ipMasq": false, "ipam": {
-                "type": "host-local", "dataDir": self.folder.join("ipam"),
-                "ranges": [[{ "subnet": format!("10.88.{}.0/24", self.number) }]],
-                "routes": [{ "dst": "0.0.0.0/0" }],
-            },
-        }]});
-        fs::write(cni.join("10-pods.conflist"), pods.to_string())?;
         let name = self.name();
-        let kubelet = json!({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            "authentication": { "anonymous": { "enabled": false }, "webhook": { "enabled": true },
-                "x509": { "clientCAFile": dir.join("ca.crt") } },
-            "authorization": { "mode": "Webhook" },
-            "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", self.namespace), "failCgroupV1": false,
-            "failSwapOn": false, "enforceNodeAllocatable": [],
-            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-            "address": self.address(), "healthzPort": 0, "readOnlyPort": 0,
-            "tlsCertFile": dir.join(format!("{name}.crt")), "tlsPrivateKeyFile": dir.join(format!("{name}.key")),
-            "resolvConf": "", "clusterDNS": [DNS], "clusterDomain": "cluster.local",
-            "nodeStatusUpdateFrequency": "2s", "nodeLeaseDurationSeconds": 8,
-            "imageGCHighThresholdPercent": 100, "evictionHard": { "memory.available": "50Mi" },
-        });
+        let places = Places {
+            mirrors: dir.join("mirrors"),
+            cni: self.folder.join("cni"),
+            addresses: self.folder.join("ipam"),
+            authority: dir.join("ca.crt"),
+            certificate: dir.join(format!("{name}.crt")),
+            key: dir.join(format!("{name}.key")),
+        };
+        fs::create_dir_all(&places.cni)?;
+        let pods = settings::pod_network(&places, self.number);
+        fs::write(places.cni.join("10-pods.conflist"), pods.to_string())?;
+        fs::write(self.folder.join("containerd.toml"), settings::containerd(&places, Modules::None))?;
+        let group = Path::new("/").join(&self.namespace);
+        let kubelet = settings::kubelet(&places, &self.address(), &group, 8);
         Ok(fs::write(self.folder.join("kubelet.json"), kubelet.to_string())?)
     }
 }
