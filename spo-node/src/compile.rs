@@ -14,7 +14,7 @@ use spo_model::{
 use spo_seccomp::{AllowList, ArchExt as _};
 use spo_selinux_cil::Ancestors;
 
-use crate::artefact::Origin;
+use crate::{artefact::Origin, restrictions::Restrictions};
 
 /// The profiles that others may build on.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +85,7 @@ pub struct Compiled {
 /// # Errors
 /// Every reason why the profile cannot be installed.
 pub fn compile(object: &AnyObject, library: &Library) -> Option<Result<Compiled, Vec<Diagnostic>>> {
-    compile_allowed(object, library, &AllowList::default())
+    compile_allowed(object, library, &Restrictions::default())
 }
 
 /// As [`compile`], of what an administrator allows. What counts is the profile with all that it inherits.
@@ -95,12 +95,12 @@ pub fn compile(object: &AnyObject, library: &Library) -> Option<Result<Compiled,
 pub fn compile_allowed(
     object: &AnyObject,
     library: &Library,
-    allowed: &AllowList,
+    restrictions: &Restrictions,
 ) -> Option<Result<Compiled, Vec<Diagnostic>>> {
     match object {
-        AnyObject::SeccompProfile(profile) => Some(seccomp(profile, library, allowed)),
-        AnyObject::SelinuxProfile(profile) => Some(selinux(profile, library)),
-        AnyObject::RawSelinuxProfile(profile) => Some(raw_selinux(profile)),
+        AnyObject::SeccompProfile(profile) => Some(seccomp(profile, library, &restrictions.seccomp)),
+        AnyObject::SelinuxProfile(profile) => Some(selinux(profile, object, library, restrictions)),
+        AnyObject::RawSelinuxProfile(profile) => Some(raw_selinux(profile, object, library, restrictions)),
         AnyObject::AppArmorProfile(profile) => Some(apparmor(profile)),
         _ => None,
     }
@@ -161,21 +161,46 @@ fn warnings(lints: Vec<Diagnostic>) -> Vec<Diagnostic> {
     lints.into_iter().map(soften).collect()
 }
 
-fn selinux(profile: &SelinuxProfile, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
+fn selinux(
+    profile: &SelinuxProfile,
+    object: &AnyObject,
+    library: &Library,
+    restrictions: &Restrictions,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let (name, namespace) = identity(&profile.metadata);
     let ancestors = library.ancestors(profile.metadata.namespace.as_ref());
-    let rendered = spo_selinux_cil::render(name, namespace, &profile.spec, &ancestors, &selinux_options())?;
-    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics, origin: None })
+    let mut options = spo_selinux_cil::Options::default();
+    options.allowed_templates = restrictions.templates().cloned();
+    let rendered = spo_selinux_cil::render(name, namespace, &profile.spec, &ancestors, &options)?;
+    within(restrictions, object, &ancestors, rendered)
 }
 
-fn raw_selinux(profile: &RawSelinuxProfile) -> Result<Compiled, Vec<Diagnostic>> {
+fn raw_selinux(
+    profile: &RawSelinuxProfile,
+    object: &AnyObject,
+    library: &Library,
+    restrictions: &Restrictions,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let (name, namespace) = identity(&profile.metadata);
-    let rendered = spo_selinux_cil::render_raw(name, namespace, &profile.spec, &selinux_options())?;
-    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics: rendered.diagnostics, origin: None })
+    let options = spo_selinux_cil::Options::default();
+    let rendered = spo_selinux_cil::render_raw(name, namespace, &profile.spec, &options)?;
+    within(restrictions, object, &library.ancestors(None), rendered)
 }
 
-fn selinux_options() -> spo_selinux_cil::Options {
-    spo_selinux_cil::Options::default()
+/// A rendered SELinux profile, if an administrator allows it.
+fn within(
+    restrictions: &Restrictions,
+    object: &AnyObject,
+    ancestors: &dyn Ancestors,
+    rendered: spo_selinux_cil::Rendered,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let found = restrictions.check_selinux(object, ancestors);
+    let (wrong, known): (Vec<_>, Vec<_>) = found.into_iter().partition(|d| d.severity == Severity::Error);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let diagnostics = rendered.diagnostics.into_iter().chain(known).collect();
+    Ok(Compiled { bytes: rendered.cil.into_bytes(), diagnostics, origin: None })
 }
 
 fn apparmor(profile: &AppArmorProfile) -> Result<Compiled, Vec<Diagnostic>> {

@@ -1,19 +1,11 @@
 //! What one profile asks of a host: the step that every agent takes for each profile it knows.
 
-use std::collections::BTreeSet;
-
-use spo_model::{
-    Diagnostic, FieldPath, State,
-    daemon::DaemonSpec,
-    object::AnyObject,
-    seccomp::{Action, SyscallName},
-    status::ProfileState,
-};
-use spo_seccomp::AllowList;
+use spo_model::{Diagnostic, FieldPath, State, object::AnyObject, status::ProfileState};
 
 use crate::{
     artefact::Artefact,
     compile::{Library, compile_allowed},
+    restrictions::Restrictions,
 };
 
 /// What a profile asks of a host.
@@ -29,7 +21,7 @@ pub enum Desired {
 
 impl Desired {
     /// What a profile asks for; `None` for kinds that do not go onto nodes.
-    pub fn of(object: &AnyObject, library: &Library, allowed: &AllowList) -> Option<Self> {
+    pub fn of(object: &AnyObject, library: &Library, restrictions: &Restrictions) -> Option<Self> {
         if !object.kind().is_profile() {
             return None;
         }
@@ -39,7 +31,7 @@ impl Desired {
         if object.state() == Some(State::Disabled) {
             return Some(Self::Nothing(ProfileState::Disabled));
         }
-        let compiled = match compile_allowed(object, library, allowed)? {
+        let compiled = match compile_allowed(object, library, restrictions)? {
             Ok(compiled) => compiled,
             Err(problems) => return Some(Self::Refused(problems)),
         };
@@ -57,39 +49,10 @@ impl Desired {
     }
 }
 
-/// What the settings of a cluster allow seccomp profiles to permit (`spec.security` of the
-/// SecurityProfilesOperatorDaemon).
-///
-/// # Errors
-/// Names that are no names of syscalls. A list that cannot be understood must not be read as a shorter one.
-pub fn allow_list(settings: &DaemonSpec) -> Result<AllowList, Vec<Diagnostic>> {
-    let Some(security) = &settings.security else { return Ok(AllowList::default()) };
-    let mut names: BTreeSet<SyscallName> = BTreeSet::new();
-    let mut wrong = Vec::new();
-    for (index, name) in security.allowed_syscalls.iter().flatten().enumerate() {
-        match name.parse() {
-            Ok(name) => {
-                names.insert(name);
-            }
-            Err(error) => {
-                let path = FieldPath::of("spec.security.allowedSyscalls").index(index);
-                wrong.push(Diagnostic::error("syscall-name", path, format!("{name:?}: {error}")));
-            }
-        }
-    }
-    let actions: BTreeSet<Action> = security.allowed_seccomp_actions.iter().flatten().copied().collect();
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let mut list = AllowList::default();
-    (list.syscalls, list.actions) = (names, actions);
-    Ok(list)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use spo_model::convert::decode;
+    use spo_model::{convert::decode, daemon::DaemonSpec};
 
     use super::*;
 
@@ -120,7 +83,7 @@ mod tests {
     #[test]
     fn a_profile_asks_for_its_artefact_unless_it_is_off() {
         let library = Library::default();
-        let of = |object: &AnyObject| Desired::of(object, &library, &AllowList::default());
+        let of = |object: &AnyObject| Desired::of(object, &library, &Restrictions::default());
         let found = of(&seccomp("Enabled", &["read"], None));
         assert!(
             matches!(found, Some(Desired::Artefact(a, _)) if a.path.as_str().ends_with("operator/production/web.json"))
@@ -138,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_not_allowed_is_named_in_full_and_through_the_base() {
         let allowed = settings(json!({ "security": { "allowedSyscalls": ["read", "write"] } }));
-        let allowed = allow_list(&allowed).expect("names");
+        let allowed = Restrictions::of(&allowed).expect("names");
         let mut base = seccomp("Enabled", &["ptrace", "bpf"], None);
         base.metadata_mut().name = Some("base".parse().expect("a name"));
         let mut library = Library::default();
@@ -155,13 +118,5 @@ mod tests {
         assert!(inherited.contains("ptrace") && inherited.contains("bpf"), "{inherited}");
         let fine = Desired::of(&seccomp("Enabled", &["read"], None), &library, &allowed);
         assert!(matches!(fine, Some(Desired::Artefact(..))));
-    }
-
-    #[test]
-    fn a_list_that_cannot_be_read_is_no_shorter_list() {
-        let odd = settings(json!({ "security": { "allowedSyscalls": ["read", "NOT A NAME"] } }));
-        let wrong = allow_list(&odd).expect_err("refused");
-        assert_eq!(wrong[0].path.to_string(), "spec.security.allowedSyscalls[1]");
-        assert_eq!(allow_list(&settings(json!({}))), Ok(AllowList::default()));
     }
 }

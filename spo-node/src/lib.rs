@@ -10,6 +10,7 @@
 //! * [`compile`]: one profile and those it builds on → the bytes that go onto a node. Every process that compiles
 //!   calls this, so a profile means the same everywhere.
 //! * [`desired`]: what one profile asks of a host, within what an administrator allows.
+//! * [`restrictions`]: what the settings of a cluster let profiles be.
 //! * [`artefact`]: what has to be on the host: a path below the host's root, bytes, a name in the kernel.
 //! * [`kernel`]: the security modules that take AppArmor profiles and SELinux modules: AppArmor through
 //!   `apparmor_parser` and securityfs, SELinux through `semodule` or `selinuxd`; a host that lacks one says
@@ -51,6 +52,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod observe;
 pub mod plan;
+pub mod restrictions;
 
 pub use apply::{ApplyError, Outcome, Report, State};
 

@@ -3,6 +3,7 @@
 //! | tier | command | needs |
 //! | --- | --- | --- |
 //! | kernel | `cargo test -p spo-tests --test kernel` | `runc`; `user-mode-linux`, `busybox-static`, `apparmor`, `policycoreutils`, `secilc` |
+//! | cluster | `cargo test -p spo-tests --test cluster` | root; `containerd`, `runc` and more, and what `scripts/kubernetes/build` builds |
 //! | API server | `cargo test -p spo-tests --test api_server` | `etcd-server`, and what `scripts/kubernetes/build` builds with Go |
 //!
 //! `scripts/install-test-tools` installs what they need. A tier whose tools are missing says so in one line and
@@ -10,6 +11,7 @@
 
 pub mod api_server;
 pub mod cluster;
+pub mod document;
 pub mod guest;
 
 use std::{

@@ -33,13 +33,12 @@ use spo_node::{
     ApplyError,
     artefact::Artefact,
     compile::Library,
-    desired::{Desired, allow_list},
+    desired::Desired,
     host::Root,
     kernel::{Live, Selinuxd},
     ledger::Entry,
+    restrictions::Restrictions,
 };
-
-use spo_seccomp::AllowList;
 
 pub use load::LoadError;
 pub use report::{Line, LineState, Report};
@@ -137,7 +136,7 @@ struct Inputs {
     /// The profiles that others build on. One that is not valid is no base for anything.
     library: Library,
     /// What the settings allow; the first SecurityProfilesOperatorDaemon counts.
-    allowed: AllowList,
+    allowed: Restrictions,
 }
 
 impl Inputs {
@@ -150,7 +149,7 @@ impl Inputs {
                 && allowed.is_none()
             {
                 // Settings that cannot be understood must not let through what they were to hold back.
-                allowed = Some(allow_list(&settings.spec).map_err(RunError::Settings)?);
+                allowed = Some(Restrictions::of(&settings.spec).map_err(RunError::Settings)?);
             }
             if !entry.has_errors() {
                 library.add(&decoded.object);

@@ -14,17 +14,17 @@ use spo_model::{
     Diagnostic, FieldPath, Severity, State,
     base::{self, BaseError, BaseProfiles},
     convert::{self, Decoded},
-    daemon::{DaemonSpec, ObjectName},
+    daemon::ObjectName,
     kind::{GROUP, Kind, Version},
     names::ProfileKey,
     object::{AnyObject, SeccompProfile},
-    selinux::InheritKind,
     validate::validate,
 };
 use spo_node::{
     compile::{self, Library},
-    desired::allow_list,
+    restrictions::Restrictions,
 };
+use spo_seccomp::AllowList;
 
 use super::{
     index::Index,
@@ -60,7 +60,6 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
         let mut object = decoded.object;
         enable(&mut object);
         name(&mut object);
-        against_configuration(&object, index.daemon(), &mut found);
         compiled(&object, index, &mut found);
     }
     if !found.errors.is_empty() {
@@ -94,6 +93,19 @@ impl Findings {
 }
 
 fn compiled(object: &AnyObject, index: &Index, found: &mut Findings) {
+    let mut restrictions = match index.daemon().map_or_else(|| Ok(Restrictions::default()), Restrictions::of)
+    {
+        Ok(restrictions) => restrictions,
+        // Settings that cannot be read must not be taken for others that allow more.
+        Err(problems) if object.kind().is_profile() => {
+            found.extend(problems.into_iter().map(|d| Diagnostic {
+                message: format!("the SecurityProfilesOperatorDaemon: {}", d.message),
+                ..d
+            }));
+            return;
+        }
+        Err(_) => Restrictions::default(),
+    };
     let mut whole = true;
     let mut object = object.clone();
     if let AnyObject::SeccompProfile(profile) = &mut object {
@@ -101,9 +113,9 @@ fn compiled(object: &AnyObject, index: &Index, found: &mut Findings) {
         if !whole {
             profile.spec.base_profile_name = None;
         }
-        allowed(profile, index, found);
+        allowed(profile, &std::mem::take(&mut restrictions.seccomp), index, found);
     }
-    match compile::compile(&object, index.library()) {
+    match compile::compile_allowed(&object, index.library(), &restrictions) {
         // Without its bases a profile lacks what the lints would miss.
         Some(Ok(compiled)) if whole => found.extend(compiled.diagnostics),
         Some(Err(problems)) => {
@@ -159,62 +171,15 @@ impl BaseProfiles for Reviewed<'_> {
 }
 
 /// What the configuration allows seccomp profiles to permit, those they inherit from included.
-fn allowed(profile: &SeccompProfile, index: &Index, found: &mut Findings) {
-    let Some(settings) = index.daemon() else { return };
-    let list = match allow_list(settings) {
-        Ok(list) => list,
-        // A list that cannot be read must not be taken for a shorter one, or for none.
-        Err(problems) => {
-            found.extend(problems.into_iter().map(|d| Diagnostic {
-                message: format!("the SecurityProfilesOperatorDaemon: {}", d.message),
-                ..d
-            }));
-            return;
-        }
-    };
+fn allowed(profile: &SeccompProfile, list: &AllowList, index: &Index, found: &mut Findings) {
     if list.syscalls.is_empty() {
         return;
     }
     let merged = compile::effective(profile, index.library());
     let spec = merged.as_ref().map_or(&profile.spec, |merged| &merged.effective.profile);
-    found.extend(spo_seccomp::check_allowed(spec, &list).into_iter().map(|d| {
+    found.extend(spo_seccomp::check_allowed(spec, list).into_iter().map(|d| {
         d.with_help("the SecurityProfilesOperatorDaemon restricts what profiles permit (spec.security)")
     }));
-}
-
-/// What the configuration says about SELinux profiles.
-fn against_configuration(object: &AnyObject, daemon: Option<&DaemonSpec>, found: &mut Findings) {
-    let Some(selinux) = daemon.and_then(|daemon| daemon.selinux.as_ref()) else { return };
-    match object {
-        AnyObject::RawSelinuxProfile(_) if selinux.enable_raw_selinux_profiles == Some(false) => {
-            found.extend([Diagnostic::error(
-                "raw-selinux-disabled",
-                FieldPath::of("kind"),
-                "RawSelinuxProfiles are switched off in the SecurityProfilesOperatorDaemon",
-            )
-            .with_help("describe the profile as a SelinuxProfile")]);
-        }
-        AnyObject::SelinuxProfile(profile) => {
-            let templates = selinux.options.as_ref().and_then(|o| o.allowed_system_profiles.as_ref());
-            let Some(templates) = templates else { return };
-            let inherit = profile.spec.inherit.iter().flatten().enumerate();
-            found.extend(inherit.filter(|(_, entry)| entry.kind == InheritKind::System).filter_map(
-                |(i, entry)| {
-                    let name = entry.name.as_str();
-                    let known = templates.iter().any(|template| template == name);
-                    (!known).then(|| {
-                        Diagnostic::error(
-                            "selinux-template-not-allowed",
-                            FieldPath::of("spec.inherit").index(i).key("name"),
-                            format!("the template {name:?} is not allowed"),
-                        )
-                        .with_help(format!("allowed: {}", templates.join(", ")))
-                    })
-                },
-            ));
-        }
-        _ => {}
-    }
 }
 
 /// The fields of release 0.10 in a configuration: they work, and should be written where they are now.

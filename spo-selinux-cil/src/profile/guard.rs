@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spo_model::{Diagnostic, FieldPath};
+use spo_model::{Diagnostic, FieldPath, selinux::SelinuxProfileSpec};
 
 use crate::{
     base::{PROBE, Profile},
     policy::{BitSet, Policy, RuleKind, TypeSet, Why},
+    render::{self, Ancestors},
 };
 
 /// What no profile may grant: types, classes and permissions.
@@ -103,6 +104,51 @@ impl Guard {
             lists.judge_type(self, probe, &mut hits);
         }
         hits.into_iter().map(|(key, hit)| hit.diagnostic(&key, "spec.inherit")).collect()
+    }
+
+    /// What a profile and its ancestors name against the lists, where there is no policy to expand the rules on: one
+    /// error for each target and class, at most [`MAX_FOUND`].
+    ///
+    /// An alias or an attribute that stands for a denied type is not seen so; [`Self::check`] sees it.
+    pub fn check_names(
+        &self,
+        name: &str,
+        spec: &SelinuxProfileSpec,
+        ancestors: &dyn Ancestors,
+    ) -> Vec<Diagnostic> {
+        // What cannot be flattened is refused elsewhere, with its reasons.
+        let Ok((_, rules)) = render::flatten(name, spec, ancestors) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (target, classes) in &rules {
+            for (class, permissions) in classes {
+                let what = if self.types.contains(target) {
+                    format!("the type {target}")
+                } else if self.classes.contains(class) {
+                    format!("the class {class}")
+                } else {
+                    let denied: Vec<&str> = permissions
+                        .iter()
+                        .filter(|p| self.permissions.contains(*p))
+                        .map(String::as_str)
+                        .collect();
+                    if denied.is_empty() {
+                        continue;
+                    }
+                    format!("{} on {class}", denied.join(", "))
+                };
+                if found.len() == MAX_FOUND {
+                    return found;
+                }
+                // The policy's word for the profile itself is not the manifest's.
+                let written = if target == "self" { super::OWN } else { target };
+                let path = FieldPath::of("spec.allow").key(written).key(class);
+                let message = format!("profiles may not be given {what}");
+                found.push(Diagnostic::error("selinux-denied", path, message).with_help(
+                    "the SecurityProfilesOperatorDaemon can take names off this list (spec.selinux.options.allowed…)",
+                ));
+            }
+        }
+        found
     }
 
     /// What a process type of a resolved policy grants against the lists, for profiles written as CIL.
