@@ -4,6 +4,7 @@
 use std::{
     error::Error,
     fs,
+    path::PathBuf,
     process::{Command, Output},
     thread,
     time::{Duration, Instant},
@@ -284,4 +285,127 @@ fn the_files_are_up_to_date() -> Outcome {
         .output()?;
     assert!(output.status.success(), "{}", text(&output));
     Ok(())
+}
+
+/// The chart is what `helm` takes it for: lint, refusals of the schema, install, upgrade, uninstall.
+#[test]
+fn helm_installs_upgrades_and_uninstalls() -> Outcome {
+    let Some(helm) = helm() else {
+        skip("helm", "helm is neither in the path nor beside the commands of Kubernetes");
+        return Ok(());
+    };
+    let chart = workspace().join("deploy/helm");
+    let run = |arguments: &[&str], kubeconfig: Option<&ApiServer>| -> std::io::Result<Output> {
+        let mut command = Command::new(&helm);
+        command.args(arguments).arg("--namespace=spo").current_dir(workspace());
+        for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(folder, std::env::temp_dir().join("spo-helm"));
+        }
+        match kubeconfig {
+            Some(server) => command.env("KUBECONFIG", server.kubeconfig()).output(),
+            None => command.output(),
+        }
+    };
+    let chart = chart.display().to_string();
+    let lint = run(&["lint", "--strict", &chart], None)?;
+    assert!(lint.status.success(), "{}", text(&lint));
+    for (value, why) in [
+        ("replicaCount=many", "replicaCount"),
+        ("spoImage.pullPolicy=Sometimes", "pullPolicy"),
+        ("nosuchvalue=1", "nosuchvalue"),
+        ("webhook.certs.mode=none", "mode"),
+        ("restrictToNamespaces={Upper}", "restrictToNamespaces"),
+    ] {
+        let refused = run(&["template", "x", &chart, "--kube-version=1.36.0", "--set", value], None)?;
+        assert!(!refused.status.success() && text(&refused).contains(why), "{value}: {}", text(&refused));
+    }
+
+    let Some(server) = server()? else { return Ok(()) };
+    calm(&server, &["create", "namespace", "spo"], "")?;
+    let said = run(&["install", "spo", &chart], Some(&server))?;
+    assert!(said.status.success(), "{}", text(&said));
+    calm(&server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+    let manager = || -> Result<Value, Box<dyn Error>> {
+        let said = calm(&server, &["get", "deployment", NAMESPACE, "-n", "spo", "-o", "json"], "")?;
+        Ok(serde_json::from_str(&said)?)
+    };
+    let variable = |deployment: &Value, name: &str| -> String {
+        let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+        let found = variables.as_array().into_iter().flatten().find(|variable| variable["name"] == name);
+        found.and_then(|variable| variable["value"].as_str()).unwrap_or_default().to_owned()
+    };
+    let first = manager()?;
+    assert_eq!(
+        variable(&first, "SPO_SPOD"),
+        "{}",
+        "the default SPOD has no groups that flat patches contradict"
+    );
+    // The same objects as the manifest's, in the release's namespace.
+    let wanted: Vec<String> = manifest("operator.yaml")?
+        .split("\n---\n")
+        .filter_map(|document| serde_saphyr::from_str::<Value>(document).ok())
+        .filter(|object| !object.is_null() && object["kind"] != "Namespace")
+        .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+        .collect();
+    let release = run(&["get", "manifest", "spo"], Some(&server))?;
+    let mut installed: Vec<String> = text(&release)
+        .split("\n---\n")
+        .filter_map(|document| serde_saphyr::from_str::<Value>(document.trim_start_matches("---\n")).ok())
+        .filter(|object| !object.is_null())
+        .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+        .collect();
+    let mut wanted = wanted;
+    wanted.sort();
+    installed.sort();
+    assert_eq!(installed, wanted);
+
+    let upgrade = [
+        "upgrade",
+        "spo",
+        &chart,
+        "--set",
+        "enableLogEnricher=true,replicaCount=1",
+        "--set",
+        "restrictToNamespaces={a,b}",
+    ];
+    calm(&server, &["create", "namespace", "a"], "")?;
+    calm(&server, &["create", "namespace", "b"], "")?;
+    let said = run(&upgrade, Some(&server))?;
+    assert!(said.status.success(), "{}", text(&said));
+    let second = manager()?;
+    assert_eq!(variable(&second, "SPO_SPOD"), r#"{"enableLogEnricher":true}"#);
+    assert_eq!(variable(&second, "RESTRICT_TO_NAMESPACE"), "a,b");
+    assert_eq!(second["spec"]["replicas"], 1);
+    let can = |namespace: &str| -> Result<bool, Box<dyn Error>> {
+        let account = "--as=system:serviceaccount:spo:spod";
+        let output =
+            server.kubectl(&["auth", "can-i", "list", "seccompprofiles", "-n", namespace, account], "")?;
+        Ok(text(&output).lines().any(|line| line == "yes"))
+    };
+    let start = Instant::now();
+    while can("default")? {
+        assert!(start.elapsed() < Duration::from_secs(30), "an agent still reads every namespace");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(can("a")? && can("b")? && can("spo")?);
+
+    let said = run(&["uninstall", "spo"], Some(&server))?;
+    assert!(said.status.success(), "{}", text(&said));
+    let kinds = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,\
+        networkpolicy,deployment,secret,configmap,pdb,role,rolebinding,serviceaccount";
+    let left =
+        calm(&server, &["get", kinds, "-A", "-l", "app=security-profiles-operator", "-o", "name"], "")?;
+    assert!(left.is_empty() || left.contains("No resources"), "left: {left}");
+    let kept = calm(&server, &["get", "crd", "-o", "name"], "")?;
+    assert_eq!(kept.lines().count(), 9, "definitions are kept: {kept}");
+    Ok(())
+}
+
+/// The real `helm`, from the path or beside the commands of Kubernetes.
+fn helm() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(commands())
+        .map(|folder| folder.join("helm"))
+        .find(|file| file.is_file())
 }

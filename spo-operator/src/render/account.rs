@@ -141,16 +141,9 @@ fn manager() -> Account {
             // Which profiles are in use.
             rule("", &["pods"], READ),
             rule("", &["events"], &["create", "patch"]),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
             // The finalizer of profiles in use.
             rule(GROUP, &profiles, &["get", "list", "watch", "patch", "update"]),
             rule(GROUP, &statuses, &["get", "patch", "update"]),
-            rule(
-                GROUP,
-                &["profilerecordings", "profilebindings"],
-                &["get", "list", "watch", "patch", "update"],
-            ),
-            rule(GROUP, &["profilerecordings/status", "profilebindings/status"], &["get", "patch", "update"]),
             // Those of nodes and profiles that are gone are deleted.
             rule(GROUP, &["securityprofilenodestatuses"], &["get", "list", "watch", "delete"]),
         ],
@@ -172,6 +165,8 @@ fn manager() -> Account {
                 ],
                 &["get", "list", "watch", "patch", "update", "delete"],
             ),
+            // Only where certificates are left to cert-manager.
+            rule("cert-manager.io", &["certificates", "issuers"], &["get", "create", "patch"]),
             named("", &["configmaps"], &[names::PROFILES_CONFIG_MAP.to_owned()], READ),
             rule("coordination.k8s.io", &["leases"], &["create"]),
             named(
@@ -199,7 +194,6 @@ fn agent() -> Account {
             // A ValidatingAdmissionPolicy narrows this to the agent's own node.
             rule(GROUP, &["securityprofilenodestatuses"], ALL),
             rule("", &["events"], &["create", "patch"]),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
         ],
         own: vec![
             rule(GROUP, &["securityprofilesoperatordaemons"], READ),

@@ -1,6 +1,7 @@
 //! The DaemonSet of the agents.
 //!
-//! What a feature needs of the host, and nothing else, is mounted below `/host`, each path where the host has it:
+//! What a feature needs of the host, and nothing else, is mounted below `/host`, each path where the host has it; the
+//! kernel's own view of itself, `/sys`, takes the place of the container's:
 //!
 //! | path | for | why |
 //! | --- | --- | --- |
@@ -264,7 +265,7 @@ impl Pod<'_> {
             mounts.push(Mount::host("selinux-modules", "/etc/selinux.d", "DirectoryOrCreate"));
         }
         if self.features.host_tools() {
-            mounts.push(Mount::host("sys", "/sys", "Directory"));
+            mounts.push(Mount::host("sys", "/sys", "Directory").at("/sys"));
             mounts.push(Mount::host("usr", "/usr", "Directory").read_only());
         }
         let templates = self.spec.selinux.as_ref().and_then(|s| s.custom_templates_config_map.as_ref());

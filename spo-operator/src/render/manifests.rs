@@ -6,6 +6,8 @@
 //! | `namespace-operator.yaml` | the same for one namespace, whose name replaces `NS_REPLACE` |
 //! | `webhook-operator.yaml` | the same with the webhook's objects in the file instead of made by the manager |
 //!
+//! `helm/` has the same objects with expressions for the chart's values; see the module `chart`.
+//!
 //! The order makes `kubectl apply -f` work in one go, and `kubectl delete -f` take the definitions, and with them every
 //! profile, before the manager that releases them.
 
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use spo_model::{crd, daemon::DaemonSpec, kind::Scope};
 
 use super::{
-    Environment, account,
+    Environment, account, chart,
     container::{add_probes, container, resources, variable},
     object, own, pod_labels, policy, selector, webhooks,
 };
@@ -43,11 +45,13 @@ pub struct FileError {
 pub fn files() -> Result<Vec<File>, FileError> {
     let everywhere = Environment::new(names::OPERATOR);
     let restricted = Environment { restrict_to: PLACEHOLDER.to_owned(), ..everywhere.clone() };
-    Ok(vec![
+    let mut files = vec![
         file("operator.yaml", &operator(&everywhere, Webhook::Managed))?,
         file("namespace-operator.yaml", &operator(&restricted, Webhook::Managed))?,
         file("webhook-operator.yaml", &operator(&everywhere, Webhook::Static))?,
-    ])
+    ];
+    files.extend(chart::files()?);
+    Ok(files)
 }
 
 /// What `namespace-operator.yaml` has in the place of a namespace.
@@ -95,12 +99,15 @@ pub fn operator(environment: &Environment, webhook: Webhook) -> Vec<Value> {
 pub fn file(path: &str, objects: &[Value]) -> Result<File, FileError> {
     let mut text = "# Written by `spo-operator manifests`; do not edit.\n".to_owned();
     for object in objects {
-        let document = serde_saphyr::to_string(object)
-            .map_err(|error| FileError { path: path.to_owned(), message: error.to_string() })?;
         text.push_str("---\n");
-        text.push_str(&document);
+        text.push_str(&document(path, object)?);
     }
     Ok(File { path: path.to_owned(), text })
+}
+
+pub(super) fn document(path: &str, object: &Value) -> Result<String, FileError> {
+    serde_saphyr::to_string(object)
+        .map_err(|error| FileError { path: path.to_owned(), message: error.to_string() })
 }
 
 /// The CustomResourceDefinitions, converted by the webhook of a namespace.
@@ -132,7 +139,7 @@ pub(super) fn profiles(namespace: &str) -> Value {
     map
 }
 
-fn budget(namespace: &str) -> Value {
+pub(super) fn budget(namespace: &str) -> Value {
     let mut budget = object("policy/v1", "PodDisruptionBudget", Some(namespace), names::OPERATOR, "manager");
     budget["spec"] = json!({
         "maxUnavailable": 1,
@@ -152,6 +159,10 @@ pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
     if let Some(variables) = container["env"].as_array_mut() {
         variables.push(variable("SPO_IMAGE", &environment.image));
         variables.push(variable("KUBELET_DIR", &environment.kubelet_dir));
+        if webhook == Webhook::Static {
+            // The SPOD that the manager makes then says so: see `static_spod`.
+            variables.push(variable("SPO_STATIC_WEBHOOK", "true"));
+        }
     }
     add_probes(&mut container);
     container["resources"] = resources("50m", "32Mi", "192Mi");

@@ -13,6 +13,7 @@
 
 pub mod account;
 mod agent;
+mod chart;
 mod container;
 pub mod manifests;
 mod monitoring;
@@ -47,7 +48,7 @@ pub struct Environment {
     pub pull_secrets: Vec<String>,
     /// The kubelet's directory on nodes.
     pub kubelet_dir: String,
-    /// The authority that signed the webhook's certificate, base64 of PEM as a `caBundle` has it.
+    /// The authority that signed the webhook's certificate, as PEM.
     pub ca_bundle: Option<String>,
     /// The namespaces that are looked at, as `RESTRICT_TO_NAMESPACE` has them; empty means all.
     pub restrict_to: String,
@@ -94,6 +95,9 @@ pub enum RenderError {
     /// The kubelet's directory cannot be mounted.
     #[error("{0:?} is no absolute path without `..`")]
     KubeletDir(String),
+    /// What the chart's values became is no JSON object.
+    #[error("SPO_SPOD is no JSON object: {0}")]
+    Values(String),
 }
 
 /// Every object that a SPOD asks for, in the order in which they should be applied: what pods depend on comes first.
@@ -163,6 +167,26 @@ pub fn default_spod(namespace: &str) -> Value {
         },
         "spec": {},
     })
+}
+
+/// The same where the webhook's objects are in the manifest and not the manager's to make.
+pub fn static_spod(namespace: &str) -> Value {
+    let mut spod = default_spod(namespace);
+    spod["spec"] = json!({ "webhook": { "staticConfig": true } });
+    spod
+}
+
+/// The SPOD that the chart's values ask for, whose spec the manager is given as JSON in `SPO_SPOD`: to be applied by the
+/// server under a field manager of its own, so that a value that is taken back goes and what others patched stays.
+///
+/// # Errors
+/// [`RenderError::Values`] if the text is no JSON object.
+pub fn configured_spod(namespace: &str, spec: &str) -> Result<Value, RenderError> {
+    let values: Map<String, Value> =
+        serde_json::from_str(spec).map_err(|error| RenderError::Values(error.to_string()))?;
+    let mut spod = default_spod(namespace);
+    spod["spec"] = Value::Object(values);
+    Ok(spod)
 }
 
 fn owner(spod: &SecurityProfilesOperatorDaemon) -> Option<Value> {

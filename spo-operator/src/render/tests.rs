@@ -218,7 +218,7 @@ fn names_follow_the_environment() {
     let environment = Environment {
         namespace: "elsewhere".to_owned(),
         image: "registry.example/spo@sha256:00".to_owned(),
-        ca_bundle: Some("QUJD".to_owned()),
+        ca_bundle: Some("ABC".to_owned()),
         owner: Some(json!({ "kind": "ClusterRole" })),
         ..environment()
     };
@@ -241,4 +241,56 @@ fn a_kubelet_directory_is_a_path() {
         let error = spod(&with(json!({})), &environment).expect_err("refused");
         assert_eq!(error, RenderError::KubeletDir(bad.to_owned()));
     }
+}
+
+#[test]
+fn the_charts_values_become_a_spod() {
+    let spod = configured_spod("spo", r#"{"enableLogEnricher":true}"#).expect("JSON");
+    assert_eq!(spod["spec"], json!({ "enableLogEnricher": true }));
+    assert!(convert::decode(&spod).is_ok());
+    assert_eq!(configured_spod("spo", "{}").expect("JSON"), default_spod("spo"));
+    for bad in ["", "[]", "{", "null"] {
+        assert!(matches!(configured_spod("spo", bad), Err(RenderError::Values(_))), "{bad:?}");
+    }
+}
+
+/// Nobody's rights are a wildcard, nobody reads other Secrets or makes pods, and only the agents' reports and the
+/// finalizers of profiles are written outside of the operator's namespace.
+#[test]
+fn rights_are_narrow() {
+    let place = account::Where { namespace: names::OPERATOR.to_owned(), ..account::Where::default() };
+    let mut roles = 0;
+    for role in account::objects(&place) {
+        let Some(rules) = role["rules"].as_array() else { continue };
+        roles += 1;
+        let name = role["metadata"]["name"].as_str().expect("a name");
+        let for_people = ["spo-view", "spo-edit", "spo-admin"].contains(&name);
+        let cluster_wide = role["kind"] == "ClusterRole";
+        for rule in rules {
+            let texts = |field: &str| -> Vec<&str> {
+                rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+            };
+            let (resources, verbs) = (texts("resources"), texts("verbs"));
+            assert!(!resources.contains(&"*") && !verbs.contains(&"*") && !texts("apiGroups").contains(&"*"));
+            let writes = verbs.iter().any(|verb| !["get", "list", "watch"].contains(verb));
+            for resource in resources {
+                match resource {
+                    "secrets" => {
+                        assert!(!cluster_wide && (!rule["resourceNames"].is_null() || verbs == ["create"]));
+                    }
+                    "pods" => assert!(!writes, "{name} writes pods"),
+                    "nodes" | "namespaces" => assert!(!writes, "{name} writes {resource}"),
+                    "escalate" | "bind" | "impersonate" => panic!("{name}: {resource}"),
+                    _ => {}
+                }
+            }
+            let profiles = texts("apiGroups").contains(&GROUP);
+            if cluster_wide && profiles && writes && !for_people {
+                let made = verbs.contains(&"create") || verbs.contains(&"deletecollection");
+                let own = rule["resources"] == json!(["securityprofilenodestatuses"]);
+                assert!(!made || own && name == "spod-profiles", "{name} makes {rule}");
+            }
+        }
+    }
+    assert!(roles > 8);
 }

@@ -7,6 +7,7 @@
 //! * objects of the operator's own namespace (the SPOD above all) are validated by a webhook of their own that is
 //!   skipped while it cannot be reached.
 
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use spo_model::{
     crd::ALIAS_PLURAL,
@@ -217,7 +218,8 @@ impl Hooks<'_> {
             "path": path,
             "port": 443,
         } });
-        put(&mut client, "caBundle", self.environment.ca_bundle.clone().map(Value::from));
+        let bundle = self.environment.ca_bundle.as_ref().map(|pem| ByteString(pem.clone().into_bytes()));
+        put(&mut client, "caBundle", data(bundle.as_ref()));
         json!({
             "name": name,
             "clientConfig": client,
