@@ -5,6 +5,8 @@
 //! * [`aggregate`]: where a profile stands on all nodes together.
 //! * [`workloads`]: which profiles a pod uses.
 //! * [`webhook`]: admission and conversion for the API server.
+//! * [`render`]: what the operator's configuration becomes in a cluster, and the files of `deploy/`.
+//! * [`non_root_enabler`]: prepares a node, once, with the rights that the agent then does without.
 //! * [`cluster`]: what things are called in a cluster, and the objects of the group as watches tell them.
 //! * [`process`]: what every process has: flags, log, probes, certificates.
 //!
@@ -30,7 +32,10 @@
 
 pub mod aggregate;
 pub mod cluster;
+pub mod non_root_enabler;
 pub mod process;
+pub mod render;
 pub mod standalone;
+pub mod version;
 pub mod webhook;
 pub mod workloads;

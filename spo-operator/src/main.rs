@@ -2,14 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use spo_model::{crd, kind::Scope, manifest::Limits};
+use spo_model::{convert, crd, kind::Scope, manifest::Limits, object::AnyObject};
 use spo_operator::{
-    process,
+    cluster::names,
+    non_root_enabler, process,
+    render::{self, Environment, manifests},
     standalone::{self, Options, Report, RunError},
-    webhook,
+    version, webhook,
 };
 
 /// Security profiles (seccomp, AppArmor, SELinux) as Kubernetes resources.
@@ -26,6 +31,13 @@ enum Command {
     Standalone(Standalone),
     /// Write the CustomResourceDefinitions.
     Crds(Crds),
+    /// Write the files of deploy/ that follow from the code.
+    Manifests(Manifests),
+    /// Prepare a node for an agent without rights.
+    NonRootEnabler(non_root_enabler::Arguments),
+    /// Say what this program was built from.
+    #[command(visible_alias = "v")]
+    Version(Version),
     /// Answer the API server: admission and conversion.
     Webhook(webhook::process::Arguments),
 }
@@ -84,10 +96,46 @@ struct Crds {
     check: bool,
 }
 
+/// Writes the manifests, the chart's generated templates and the profiles of the operator's own pods, or checks that
+/// they are up to date.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  Write the files again:
+    spo-operator manifests --dir deploy
+  See what a SecurityProfilesOperatorDaemon becomes:
+    spo-operator manifests --spod spod.yaml")]
+struct Manifests {
+    /// The directory.
+    #[arg(long, value_name = "DIR", default_value = "deploy")]
+    dir: PathBuf,
+    /// Write nothing, and fail if a file is missing or stale.
+    #[arg(long)]
+    check: bool,
+    /// Write no file, but print the objects that the manager makes of the SecurityProfilesOperatorDaemon in this one.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    spod: Option<PathBuf>,
+    /// The image of the printed objects.
+    #[arg(long, env = "SPO_IMAGE", default_value = render::IMAGE)]
+    image: String,
+}
+
+#[derive(Args)]
+struct Version {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Standalone(args) => run_standalone(&args),
         Command::Crds(args) => write_crds(&args),
+        Command::Manifests(args) => write_manifests(&args),
+        Command::NonRootEnabler(args) => non_root_enabler::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Version(args) => {
+            println!("{}", if args.json { version::json() } else { version::text() });
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Webhook(args) => webhook::process::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -164,4 +212,42 @@ fn write_crds(args: &Crds) -> Result<ExitCode, process::Error> {
         println!("{verb} {}", path.display());
     }
     Ok(if args.check && !stale.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn write_manifests(args: &Manifests) -> Result<ExitCode, process::Error> {
+    if let Some(path) = &args.spod {
+        print!("{}", rendered(path, &args.image)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut stale = false;
+    for file in manifests::files()? {
+        let path = args.dir.join(&file.path);
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == file.text) {
+            continue;
+        }
+        stale = true;
+        if !args.check {
+            std::fs::create_dir_all(path.parent().unwrap_or(&args.dir))?;
+            std::fs::write(&path, file.text)?;
+        }
+        println!("{} {}", if args.check { "stale" } else { "wrote" }, path.display());
+    }
+    Ok(if args.check && stale { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn rendered(path: &Path, image: &str) -> Result<String, process::Error> {
+    let document = serde_saphyr::from_str(&std::fs::read_to_string(path)?)?;
+    let object = match convert::decode(&document) {
+        Ok(decoded) => decoded.object,
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            return Err(lines.join("\n").into());
+        }
+    };
+    let AnyObject::SecurityProfilesOperatorDaemon(spod) = object else {
+        return Err(format!("{} is no SecurityProfilesOperatorDaemon", path.display()).into());
+    };
+    let namespace = spod.metadata.namespace.as_ref().map_or(names::OPERATOR, |name| name.as_str());
+    let environment = Environment { image: image.to_owned(), ..Environment::new(namespace) };
+    Ok(manifests::file(&path.display().to_string(), &render::spod(&spod, &environment)?)?.text)
 }

@@ -101,6 +101,8 @@ impl ApiServer {
                     "--service-account-signing-key-file=account.key",
                     "--service-cluster-ip-range=10.0.0.0/24",
                 ])
+                // As every distribution has it; agents that load AppArmor profiles need it.
+                .arg("--allow-privileged=true")
                 .args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"]),
             "api.log",
         )?;

@@ -1,0 +1,99 @@
+//! What the containers of all processes have in common.
+
+use serde_json::{Value, json};
+use spo_model::daemon::DaemonSpec;
+
+use super::Environment;
+use crate::cluster::names;
+
+/// A container of the operator's image; `index` tells its profiler's port from that of others in its pod.
+pub(super) fn container(
+    name: &str,
+    arguments: &[String],
+    index: usize,
+    spec: &DaemonSpec,
+    environment: &Environment,
+) -> Value {
+    let mut container = json!({
+        "name": name,
+        "image": environment.image,
+        "args": arguments,
+        "env": variables(index, spec, environment),
+        "securityContext": unprivileged(),
+        // What a process says last is its error; `kubectl describe` then shows it.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    });
+    super::put(&mut container, "imagePullPolicy", environment.pull_policy.clone().map(Value::from));
+    container
+}
+
+/// No rights at all.
+pub(super) fn unprivileged() -> Value {
+    json!({
+        "runAsUser": names::UNPRIVILEGED,
+        "runAsGroup": names::UNPRIVILEGED,
+        "runAsNonRoot": true,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"] },
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
+/// The probes of a process: it may take a minute to start, is asked often whether it is ready, since it tells from
+/// memory, and is restarted only after three failures in a row.
+pub(super) fn add_probes(container: &mut Value) {
+    let get = |path: &str| json!({ "path": path, "port": "health", "scheme": "HTTP" });
+    container["startupProbe"] = json!({ "httpGet": get("/livez"), "periodSeconds": 1, "failureThreshold": 60,
+        "timeoutSeconds": 1 });
+    container["livenessProbe"] = json!({ "httpGet": get("/livez"), "periodSeconds": 10, "failureThreshold": 3,
+        "timeoutSeconds": 3 });
+    container["readinessProbe"] = json!({ "httpGet": get("/readyz"), "periodSeconds": 5, "failureThreshold": 2,
+        "timeoutSeconds": 2 });
+    let health = json!({ "name": "health", "containerPort": names::HEALTH_PORT, "protocol": "TCP" });
+    match container.get_mut("ports").and_then(Value::as_array_mut) {
+        Some(ports) => ports.push(health),
+        None => container["ports"] = json!([health]),
+    }
+}
+
+/// Requests and the limit of memory. There is no limit of CPU: it would only make a burst of profiles slow.
+pub(super) fn resources(cpu: &str, memory: &str, limit: &str) -> Value {
+    json!({ "requests": { "cpu": cpu, "memory": memory }, "limits": { "memory": limit } })
+}
+
+/// A variable with a field of the pod.
+pub(super) fn field(name: &str, path: &str) -> Value {
+    json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } })
+}
+
+/// A variable.
+pub(super) fn variable(name: &str, value: &str) -> Value {
+    json!({ "name": name, "value": value })
+}
+
+fn variables(index: usize, spec: &DaemonSpec, environment: &Environment) -> Value {
+    let mut all = vec![
+        field("OPERATOR_NAMESPACE", "metadata.namespace"),
+        field("POD_NAME", "metadata.name"),
+        variable("SPO_VERBOSITY", &spec.verbosity.unwrap_or(0).min(255).to_string()),
+    ];
+    all.extend(scope(environment));
+    if spec.enable_profiling == Some(true) {
+        all.push(variable("SPO_PROFILING", "true"));
+        all.push(variable("SPO_PROFILING_PORT", &(6060 + index).to_string()));
+    }
+    Value::Array(all)
+}
+
+/// The variables about which profiles are looked at.
+pub(super) fn scope(environment: &Environment) -> Vec<Value> {
+    let mut all = Vec::new();
+    if environment.cluster_scope {
+        all.push(variable("SPO_SCOPE", "cluster"));
+    }
+    if !environment.restrict_to.is_empty() {
+        all.push(variable("RESTRICT_TO_NAMESPACE", &environment.restrict_to));
+    }
+    all
+}

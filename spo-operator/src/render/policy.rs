@@ -1,0 +1,108 @@
+//! What binds the operator itself: agents to their own nodes, pods to the connections they need.
+
+use serde_json::{Value, json};
+use spo_model::kind::{GROUP, Kind};
+
+use super::object;
+use crate::cluster::names;
+
+/// The policy by which an agent writes about its own node only, and its binding.
+///
+/// The API server puts the node of a pod-bound token into the request's user (KEP 4193); a token without a node may
+/// write nothing.
+pub(super) fn own_node(namespace: &str) -> Vec<Value> {
+    const NAME: &str = "spo-agents-report-their-own-node";
+    let account = format!("system:serviceaccount:{namespace}:{}", names::AGENT_ACCOUNT);
+    let mut policy =
+        object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", None, NAME, "agent");
+    policy["spec"] = json!({
+        "failurePolicy": "Fail",
+        "matchConstraints": { "resourceRules": [{
+            "apiGroups": [GROUP],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE", "DELETE"],
+            "resources": [Kind::SecurityProfileNodeStatus.plural()],
+            "scope": "*",
+        }] },
+        "matchConditions": [
+            { "name": "an-agent", "expression": format!("request.userInfo.username == '{account}'") },
+        ],
+        "variables": [
+            { "name": "node", "expression":
+                "has(request.userInfo.extra) && 'authentication.kubernetes.io/node-name' in request.userInfo.extra \
+                 ? request.userInfo.extra['authentication.kubernetes.io/node-name'][0] : ''" },
+            // The field moved between versions; the request comes in the version that it was made in.
+            { "name": "reported", "expression": format!("object == null ? '' : {}", node_of("object")) },
+            { "name": "stored", "expression": format!("oldObject == null ? '' : {}", node_of("oldObject")) },
+        ],
+        "validations": [
+            { "expression": "variables.node != ''", "reason": "Forbidden",
+              "message": "an agent needs a token that is bound to its node" },
+            { "expression": "object == null || variables.reported == variables.node", "reason": "Forbidden",
+              "messageExpression": "'the agent of node ' + variables.node + ' cannot report for another node'" },
+            { "expression": "oldObject == null || variables.stored == variables.node", "reason": "Forbidden",
+              "messageExpression":
+                "'the agent of node ' + variables.node + ' cannot change what another node reported'" },
+            // Reports of whole nodes are found by name.
+            { "expression":
+                "object == null || !object.metadata.name.startsWith('node-') \
+                 || object.metadata.name == 'node-' + variables.node", "reason": "Forbidden",
+              "messageExpression": "'the agent of node ' + variables.node + ' cannot take the name of another node'" },
+        ],
+    });
+    let mut binding =
+        object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", None, NAME, "agent");
+    binding["spec"] = json!({ "policyName": NAME, "validationActions": ["Deny"] });
+    vec![policy, binding]
+}
+
+fn node_of(object: &str) -> String {
+    format!(
+        "(has({object}.spec) && has({object}.spec.nodeName) ? {object}.spec.nodeName : \
+         has({object}.nodeName) ? {object}.nodeName : '')"
+    )
+}
+
+/// What may connect: the API server to webhooks, whoever scrapes to metrics, kubelets to probes; from the pods, the API
+/// server and DNS.
+pub(super) fn network(namespace: &str) -> Vec<Value> {
+    let policy = |name: &str, selector: Value, types: &[&str], rules: Value| {
+        let mut policy = object("networking.k8s.io/v1", "NetworkPolicy", Some(namespace), name, "network");
+        policy["spec"] = json!({ "podSelector": selector, "policyTypes": types });
+        if let (Some(spec), Some(rules)) = (policy["spec"].as_object_mut(), rules.as_object()) {
+            spec.extend(rules.clone());
+        }
+        policy
+    };
+    let pods = |name: &str| json!({ "matchLabels": { names::APP_LABEL: names::OPERATOR, "name": name } });
+    let every = json!({ "matchLabels": { names::APP_LABEL: names::OPERATOR } });
+    let tcp = |ports: &[u16]| -> Vec<Value> {
+        ports.iter().map(|port| json!({ "protocol": "TCP", "port": port })).collect()
+    };
+    let serving = [names::HTTPS_PORT, names::HEALTH_PORT];
+    // The ports of API servers, as distributions have them; policies see the port behind the Service.
+    let mut out = tcp(&[443, 6443, 8443, 16443, 53]);
+    out.push(json!({ "protocol": "UDP", "port": 53 }));
+    vec![
+        policy("spo-deny", every.clone(), &["Ingress", "Egress"], json!({})),
+        policy("spo-api-server", every, &["Egress"], json!({ "egress": [{ "ports": out }] })),
+        policy(
+            "spo-manager",
+            pods(names::OPERATOR),
+            &["Ingress"],
+            json!({ "ingress": [{ "ports": tcp(&[names::HEALTH_PORT, names::HTTPS_PORT]) }] }),
+        ),
+        policy(
+            "spo-webhook",
+            pods(names::WEBHOOK),
+            &["Ingress"],
+            json!({ "ingress": [{ "ports": tcp(&serving) }] }),
+        ),
+        policy(
+            "spo-agent",
+            pods(names::SPOD),
+            &["Ingress"],
+            json!({ "ingress": [{ "ports": tcp(&serving) }] }),
+        ),
+    ]
+}

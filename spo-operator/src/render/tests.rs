@@ -1,0 +1,296 @@
+use std::collections::BTreeSet;
+
+use spo_model::{convert, object::AnyObject};
+
+use super::*;
+
+/// A SPOD with a spec, as the API server would hand it over.
+fn with(spec: Value) -> SecurityProfilesOperatorDaemon {
+    let mut document = default_spod(names::OPERATOR);
+    document["spec"] = spec;
+    document["metadata"]["uid"] = json!("0a1b");
+    match convert::decode(&document).expect("decodes").object {
+        AnyObject::SecurityProfilesOperatorDaemon(spod) => spod,
+        other => panic!("{:?}", other.kind()),
+    }
+}
+
+fn environment() -> Environment {
+    Environment { service_monitors: true, ..Environment::new(names::OPERATOR) }
+}
+
+fn render(spec: Value, environment: &Environment) -> Vec<Value> {
+    spod(&with(spec), environment).expect("renders")
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).expect("rendered")
+}
+
+/// Every switch, each with the groups of v1 or the flat places of before.
+fn specs() -> Vec<(&'static str, Value)> {
+    vec![
+        ("default", json!({})),
+        ("apparmor", json!({ "enableAppArmor": true })),
+        (
+            "selinux",
+            json!({ "selinux": { "enable": true, "typeTag": "own_t", "enableRawSelinuxProfiles": false,
+            "customTemplatesConfigMap": "templates" } }),
+        ),
+        (
+            "everything",
+            json!({
+                "verbosity": 1, "enableProfiling": true, "enableMemoryOptimization": true, "enableAppArmor": true,
+                "hostProcVolumePath": "/proc/host", "imagePullSecrets": [{ "name": "pull" }],
+                "enableSelinux": true, "enableLogEnricher": true, "enableBpfRecorder": true, "enableJsonEnricher": true,
+                "logEnricherSource": "Bpf", "logEnricherFilters": "[]", "jsonEnricherFilters": "[]",
+                "jsonEnricherOptions": { "auditLogIntervalSeconds": 5, "auditLogPath": "/tmp/audit.log" },
+                "tolerations": [{ "operator": "Exists" }], "priorityClassName": "important",
+                "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution":
+                    { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "pool", "operator": "Exists" }] }] } } },
+                "daemonResourceRequirements": { "requests": { "cpu": "250m", "memory": "256Mi" },
+                    "limits": { "cpu": "500m", "memory": "512Mi" } },
+            }),
+        ),
+        ("insecure-metrics", json!({ "enableInsecureMetricsAccess": true })),
+        ("static-webhook", json!({ "webhook": { "staticConfig": true } })),
+        (
+            "webhook-options",
+            json!({ "webhook": { "options": [{ "name": "binding.spo.io", "failurePolicy": "Ignore",
+            "namespaceSelector": { "matchLabels": { "bind": "yes" } },
+            "objectSelector": { "matchExpressions": [{ "key": "skip", "operator": "DoesNotExist" }] } }] } }),
+        ),
+    ]
+}
+
+#[test]
+fn what_people_would_read() {
+    for (name, spec) in specs() {
+        let environment = Environment { recorders: name == "everything", ..environment() };
+        let text = manifests::file(name, &render(spec, &environment)).expect("YAML").text;
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name, text);
+        });
+    }
+}
+
+/// Every mount has its volume and every volume its mount.
+#[test]
+fn volumes_and_mounts_agree() {
+    for (name, spec) in specs() {
+        for recorders in [false, true] {
+            let environment = Environment { recorders, ..environment() };
+            for object in render(spec.clone(), &environment) {
+                let pod = &object["spec"]["template"]["spec"];
+                let names = |list: &Value| -> Vec<String> {
+                    let all = list.as_array().into_iter().flatten();
+                    all.map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
+                };
+                let volumes = names(&pod["volumes"]);
+                let containers = ["containers", "initContainers"].map(|field| pod[field].as_array().cloned());
+                let containers: Vec<Value> = containers.into_iter().flatten().flatten().collect();
+                let mounted: BTreeSet<String> =
+                    containers.iter().flat_map(|c| names(&c["volumeMounts"])).collect();
+                assert_eq!(
+                    volumes.iter().cloned().collect::<BTreeSet<_>>(),
+                    mounted,
+                    "{name}: {}",
+                    object["kind"]
+                );
+                assert_eq!(volumes.len(), mounted.len(), "{name}: a volume twice");
+                for container in &containers {
+                    let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+                    let paths: BTreeSet<&str> =
+                        mounts.iter().filter_map(|m| m["mountPath"].as_str()).collect();
+                    assert_eq!(paths.len(), mounts.len(), "{name}: a path twice in {}", container["name"]);
+                }
+            }
+        }
+    }
+}
+
+/// The existing operator changes what is there, so that privileges stay after a feature is switched off.
+#[test]
+fn nothing_sticks() {
+    let environment = environment();
+    let before = render(json!({}), &environment);
+    for (name, spec) in specs() {
+        let on = render(spec, &environment);
+        assert_eq!(before == on, name == "default", "{name} changes something");
+        assert_eq!(render(json!({}), &environment), before, "{name} is over");
+    }
+}
+
+#[test]
+fn an_agent_without_security_modules_has_no_rights() {
+    let objects = render(json!({}), &environment());
+    let pod = &of_kind(&objects, "DaemonSet")["spec"]["template"]["spec"];
+    let context = &pod["containers"][0]["securityContext"];
+    assert_eq!(context["runAsUser"], 65535);
+    assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }));
+    assert!(context["privileged"].is_null() && pod["hostPID"].is_null() && pod["hostNetwork"].is_null());
+    let paths: Vec<&str> = pod["volumes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|volume| volume["hostPath"]["path"].as_str())
+        .collect();
+    assert_eq!(paths, ["/var/lib/kubelet/seccomp", "/var/lib/security-profiles-operator"]);
+}
+
+/// Flat and grouped places of the guide's switches mean the same.
+#[test]
+fn flat_patches_take_effect() {
+    for (flat, grouped) in [
+        (json!({ "enableLogEnricher": true }), json!({ "enricher": { "enableLogEnricher": true } })),
+        (json!({ "enableBpfRecorder": true }), json!({ "enricher": { "enableBpfRecorder": true } })),
+        (json!({ "enableSelinux": true }), json!({ "selinux": { "enable": true } })),
+    ] {
+        let environment = environment();
+        let rendered = render(flat.clone(), &environment);
+        assert_eq!(rendered, render(grouped, &environment), "{flat}");
+        assert_ne!(rendered, render(json!({}), &environment), "{flat}");
+    }
+}
+
+/// What the build does not have is not started, and is said.
+#[test]
+fn recorders_that_are_not_there_are_named() {
+    let spec = json!({ "enableLogEnricher": true, "enableBpfRecorder": true });
+    let missing = unavailable(&with(spec.clone()), &environment());
+    assert_eq!(missing, ["the log enricher", "the eBPF recorder"]);
+    let objects = render(spec.clone(), &environment());
+    let set = of_kind(&objects, "DaemonSet");
+    assert_eq!(set["spec"]["template"]["spec"]["containers"].as_array().map(Vec::len), Some(1));
+    let with_recorders = Environment { recorders: true, ..environment() };
+    assert!(unavailable(&with(spec.clone()), &with_recorders).is_empty());
+    let objects = render(spec, &with_recorders);
+    let set = of_kind(&objects, "DaemonSet");
+    assert_eq!(set["spec"]["template"]["spec"]["containers"].as_array().map(Vec::len), Some(3));
+}
+
+/// A label that a user writes must not take a pod out of a binding, nor a dead webhook keep one from being deleted.
+#[test]
+fn webhooks_cannot_be_evaded_and_do_not_block() {
+    let objects = render(json!({}), &environment());
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let configuration = of_kind(&objects, kind);
+        assert!(configuration["metadata"]["ownerReferences"].is_null(), "a SPOD cannot own it");
+        for hook in configuration["webhooks"].as_array().expect("a list") {
+            assert_eq!(hook["objectSelector"], json!({}), "{}", hook["name"]);
+            assert_eq!(hook["sideEffects"], "None");
+            assert_eq!(hook["admissionReviewVersions"], json!(["v1"]));
+            for rule in hook["rules"].as_array().expect("a list") {
+                for operation in rule["operations"].as_array().expect("a list") {
+                    assert!(operation == "CREATE" || operation == "UPDATE", "{}: {operation}", hook["name"]);
+                }
+                let resources = rule["resources"].as_array().expect("a list");
+                assert!(!resources.iter().any(|r| r == "securityprofilenodestatuses" || r == "*"));
+            }
+        }
+    }
+    let validating = of_kind(&objects, "ValidatingWebhookConfiguration");
+    for hook in validating["webhooks"].as_array().expect("a list") {
+        let spods = hook["rules"][0]["resources"].as_array().is_some_and(|resources| {
+            resources.iter().any(|resource| resource == "securityprofilesoperatordaemons")
+        });
+        assert_eq!(hook["failurePolicy"], if spods { "Ignore" } else { "Fail" }, "{}", hook["name"]);
+    }
+}
+
+#[test]
+fn the_monitor_finds_the_services_port() {
+    let objects = render(json!({}), &environment());
+    let monitor = of_kind(&objects, "ServiceMonitor");
+    let service = objects.iter().find(|o| o["metadata"]["name"] == "metrics").expect("rendered");
+    for endpoint in monitor["spec"]["endpoints"].as_array().expect("a list") {
+        assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
+        assert_eq!(endpoint["scheme"], "https");
+    }
+    let wanted = &monitor["spec"]["selector"]["matchLabels"];
+    for (label, value) in wanted.as_object().expect("an object") {
+        assert_eq!(&service["metadata"]["labels"][label], value, "{label}");
+    }
+}
+
+#[test]
+fn names_follow_the_environment() {
+    let environment = Environment {
+        namespace: "elsewhere".to_owned(),
+        image: "registry.example/spo@sha256:00".to_owned(),
+        ca_bundle: Some("ABC".to_owned()),
+        owner: Some(json!({ "kind": "ClusterRole" })),
+        ..environment()
+    };
+    for object in render(json!({}), &environment) {
+        let text = object.to_string();
+        assert!(!text.contains("\"namespace\":\"security-profiles-operator\""), "{text}");
+        if object["kind"].as_str().is_some_and(|kind| kind.ends_with("WebhookConfiguration")) {
+            assert_eq!(object["webhooks"][0]["clientConfig"]["caBundle"], "QUJD");
+            assert_eq!(object["metadata"]["ownerReferences"], json!([{ "kind": "ClusterRole" }]));
+        } else {
+            assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "0a1b", "{}", object["kind"]);
+        }
+    }
+}
+
+#[test]
+fn a_kubelet_directory_is_a_path() {
+    for bad in ["", "/", "var/lib/kubelet", "/var/../etc"] {
+        let environment = Environment { kubelet_dir: bad.to_owned(), ..environment() };
+        let error = spod(&with(json!({})), &environment).expect_err("refused");
+        assert_eq!(error, RenderError::KubeletDir(bad.to_owned()));
+    }
+}
+
+#[test]
+fn the_charts_values_become_a_spod() {
+    let spod = configured_spod("spo", r#"{"enableLogEnricher":true}"#).expect("JSON");
+    assert_eq!(spod["spec"], json!({ "enableLogEnricher": true }));
+    assert!(convert::decode(&spod).is_ok());
+    assert_eq!(configured_spod("spo", "{}").expect("JSON"), default_spod("spo"));
+    for bad in ["", "[]", "{", "null"] {
+        assert!(matches!(configured_spod("spo", bad), Err(RenderError::Values(_))), "{bad:?}");
+    }
+}
+
+/// Nobody's rights are a wildcard, nobody reads other Secrets or makes pods, and only the agents' reports and the
+/// finalizers of profiles are written outside of the operator's namespace.
+#[test]
+fn rights_are_narrow() {
+    let place = account::Where { namespace: names::OPERATOR.to_owned(), ..account::Where::default() };
+    let mut roles = 0;
+    for role in account::objects(&place) {
+        let Some(rules) = role["rules"].as_array() else { continue };
+        roles += 1;
+        let name = role["metadata"]["name"].as_str().expect("a name");
+        let for_people = ["spo-view", "spo-edit", "spo-admin"].contains(&name);
+        let cluster_wide = role["kind"] == "ClusterRole";
+        for rule in rules {
+            let texts = |field: &str| -> Vec<&str> {
+                rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+            };
+            let (resources, verbs) = (texts("resources"), texts("verbs"));
+            assert!(!resources.contains(&"*") && !verbs.contains(&"*") && !texts("apiGroups").contains(&"*"));
+            let writes = verbs.iter().any(|verb| !["get", "list", "watch"].contains(verb));
+            for resource in resources {
+                match resource {
+                    "secrets" => {
+                        assert!(!cluster_wide && (!rule["resourceNames"].is_null() || verbs == ["create"]));
+                    }
+                    "pods" => assert!(!writes, "{name} writes pods"),
+                    "nodes" | "namespaces" => assert!(!writes, "{name} writes {resource}"),
+                    "escalate" | "bind" | "impersonate" => panic!("{name}: {resource}"),
+                    _ => {}
+                }
+            }
+            let profiles = texts("apiGroups").contains(&GROUP);
+            if cluster_wide && profiles && writes && !for_people {
+                let made = verbs.contains(&"create") || verbs.contains(&"deletecollection");
+                let own = rule["resources"] == json!(["securityprofilenodestatuses"]);
+                assert!(!made || own && name == "spod-profiles", "{name} makes {rule}");
+            }
+        }
+    }
+    assert!(roles > 8);
+}

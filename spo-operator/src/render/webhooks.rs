@@ -1,0 +1,247 @@
+//! The webhook: its Deployment, what finds it, and what the API server asks it.
+//!
+//! A webhook that is down must never keep the operator from coming back, nor anything from being deleted:
+//!
+//! * nothing is asked about deletions, nor about objects that are being deleted;
+//! * pods of the operator's own namespace are never sent;
+//! * objects of the operator's own namespace (the SPOD above all) are validated by a webhook of their own that is
+//!   skipped while it cannot be reached.
+
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use spo_model::{
+    crd::ALIAS_PLURAL,
+    daemon::{DaemonSpec, WebhookOptions},
+    kind::{GROUP, Kind},
+};
+
+use super::{
+    Environment,
+    container::{add_probes, container, resources},
+    data, object, pod_labels, pull_secrets, put, selector,
+};
+use crate::cluster::names;
+
+/// The Service, the Deployment and its disruption budget.
+pub(super) fn workload(spec: &DaemonSpec, environment: &Environment) -> Vec<Value> {
+    vec![service(environment), deployment(spec, environment), budget(environment)]
+}
+
+/// Both webhook configurations.
+pub(super) fn configurations(spec: &DaemonSpec, environment: &Environment) -> Vec<Value> {
+    let options = spec.webhook.as_ref().and_then(|webhook| webhook.options.as_deref()).unwrap_or_default();
+    let configuration = |kind: &str, name: &str, webhooks: Vec<Value>| {
+        let mut all = object("admissionregistration.k8s.io/v1", kind, None, name, "webhook");
+        all["webhooks"] = webhooks.into_iter().map(|webhook| adjusted(webhook, options)).collect();
+        if let Some(owner) = &environment.owner {
+            all["metadata"]["ownerReferences"] = json!([owner]);
+        }
+        all
+    };
+    let hooks = Hooks { environment };
+    vec![
+        configuration("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS, hooks.mutating()),
+        configuration("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS, hooks.validating()),
+    ]
+}
+
+fn service(environment: &Environment) -> Value {
+    let mut service =
+        object("v1", "Service", Some(&environment.namespace), names::WEBHOOK_SERVICE, "webhook");
+    service["spec"] = json!({
+        "selector": { names::APP_LABEL: names::OPERATOR, "name": names::WEBHOOK },
+        "ports": [{ "name": "https", "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
+        // A replica is ready once its caches are filled. The API server may have to convert what fills them.
+        "publishNotReadyAddresses": true,
+    });
+    service
+}
+
+fn deployment(spec: &DaemonSpec, environment: &Environment) -> Value {
+    let mut container = container(names::WEBHOOK, &["webhook".to_owned()], 0, spec, environment);
+    container["ports"] = json!([{ "name": "https", "containerPort": names::HTTPS_PORT, "protocol": "TCP" }]);
+    add_probes(&mut container);
+    container["resources"] = resources("50m", "24Mi", "128Mi");
+    container["volumeMounts"] = json!([{ "name": "certificate", "mountPath": names::WEBHOOK_CERTIFICATE_DIR,
+        "readOnly": true }]);
+    let mut pod = json!({
+        "serviceAccountName": names::WEBHOOK_ACCOUNT,
+        "nodeSelector": { "kubernetes.io/os": "linux" },
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "fsGroup": names::UNPRIVILEGED,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "affinity": apart(names::WEBHOOK),
+        "containers": [container],
+        "volumes": [{ "name": "certificate",
+            "secret": { "secretName": names::WEBHOOK_SECRET, "defaultMode": 0o440 } }],
+    });
+    let scheduling = spec.scheduling.as_ref();
+    let tolerations = scheduling.and_then(|s| data(s.tolerations.as_ref()));
+    put(&mut pod, "tolerations", Some(tolerations.unwrap_or_else(control_plane)));
+    let secrets = pull_secrets(spec.image_pull_secrets.as_ref(), &environment.pull_secrets);
+    put(&mut pod, "imagePullSecrets", secrets);
+    let mut deployment =
+        object("apps/v1", "Deployment", Some(&environment.namespace), names::WEBHOOK, "webhook");
+    deployment["metadata"]["labels"]["name"] = json!(names::WEBHOOK);
+    deployment["spec"] = json!({
+        "replicas": 3,
+        "revisionHistoryLimit": 3,
+        "selector": selector(names::WEBHOOK),
+        "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 1, "maxSurge": 1 } },
+        "template": {
+            "metadata": {
+                "labels": pod_labels("webhook", names::WEBHOOK),
+            },
+            "spec": pod,
+        },
+    });
+    deployment
+}
+
+/// Replicas on different nodes as far as there are any.
+pub(super) fn apart(name: &str) -> Value {
+    json!({
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{
+                "weight": 100,
+                "podAffinityTerm": { "labelSelector": selector(name), "topologyKey": "kubernetes.io/hostname" },
+            }],
+        },
+    })
+}
+
+/// The taints of the control plane, where the replicas of small clusters may have to run.
+pub(super) fn control_plane() -> Value {
+    json!([
+        { "key": "node-role.kubernetes.io/master", "operator": "Exists", "effect": "NoSchedule" },
+        { "key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule" },
+    ])
+}
+
+fn budget(environment: &Environment) -> Value {
+    let mut budget =
+        object("policy/v1", "PodDisruptionBudget", Some(&environment.namespace), names::WEBHOOK, "webhook");
+    budget["spec"] = json!({
+        "maxUnavailable": 1,
+        "selector": selector(names::WEBHOOK),
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    });
+    budget
+}
+
+/// A webhook as the SPOD's options for its name want it: what they set replaces what is there as a whole.
+fn adjusted(mut webhook: Value, options: &[WebhookOptions]) -> Value {
+    if let Some(own) = options.iter().find(|options| webhook["name"] == options.name) {
+        put(&mut webhook, "failurePolicy", own.failure_policy.map(|policy| json!(policy)));
+        put(&mut webhook, "namespaceSelector", data(own.namespace_selector.as_ref()));
+        put(&mut webhook, "objectSelector", data(own.object_selector.as_ref()));
+    }
+    webhook
+}
+
+struct Hooks<'a> {
+    environment: &'a Environment,
+}
+
+impl Hooks<'_> {
+    fn mutating(&self) -> Vec<Value> {
+        let opted_in = |label: &str| {
+            json!({ "matchExpressions": [
+                { "key": label, "operator": "Exists" },
+                { "key": NAMESPACE, "operator": "NotIn", "values": [self.environment.namespace] },
+            ] })
+        };
+        let mut binding = self.hook("binding.spo.io", "/mutate-v1-pod-binding", "Fail");
+        binding["rules"] = json!([
+            rule("", "v1", &["CREATE"], &["pods"], "Namespaced"),
+            rule("", "v1", &["UPDATE"], &["pods/ephemeralcontainers"], "Namespaced")
+        ]);
+        binding["namespaceSelector"] = opted_in(names::BINDING_LABEL);
+        binding["reinvocationPolicy"] = json!("IfNeeded");
+        let mut recording = self.hook("recording.spo.io", "/mutate-v1-pod-recording", "Fail");
+        recording["rules"] = json!([rule("", "v1", &["CREATE"], &["pods"], "Namespaced")]);
+        recording["namespaceSelector"] = opted_in(names::RECORDING_LABEL);
+        recording["reinvocationPolicy"] = json!("Never");
+        vec![binding, recording]
+    }
+
+    fn validating(&self) -> Vec<Value> {
+        let kinds = |kinds: &[Kind]| kinds.iter().map(|kind| kind.plural()).collect::<Vec<_>>();
+        let mut profiles = kinds(&[Kind::SeccompProfile, Kind::SelinuxProfile, Kind::AppArmorProfile]);
+        profiles.push(ALIAS_PLURAL);
+        profiles.extend(kinds(&[Kind::ProfileRecording, Kind::ProfileBinding]));
+        let both = ["CREATE", "UPDATE"];
+        let own = |operator: &str| {
+            json!({ "matchExpressions":
+                [{ "key": NAMESPACE, "operator": operator, "values": [self.environment.namespace] }] })
+        };
+
+        let mut validation = self.hook("profile-validation.spo.io", "/validate-profile", "Fail");
+        validation["rules"] = json!([rule(GROUP, "*", &both, &profiles, "*")]);
+        validation["namespaceSelector"] = own("NotIn");
+
+        let raw = kinds(&[Kind::RawSelinuxProfile]);
+        let mut raw_validation =
+            self.hook("rawselinuxprofile-validation.spo.io", "/validate-rawselinuxprofile", "Fail");
+        raw_validation["rules"] = json!([rule(GROUP, "*", &both, &raw, "*")]);
+        raw_validation["namespaceSelector"] = own("NotIn");
+
+        let mut all = profiles;
+        all.extend(raw);
+        all.push(Kind::SecurityProfilesOperatorDaemon.plural());
+        let mut ours = self.hook("operator-validation.spo.io", "/validate-profile", "Ignore");
+        // What has no namespace is in no selector's reach and has been validated above.
+        ours["rules"] = json!([rule(GROUP, "*", &both, &all, "Namespaced")]);
+        ours["namespaceSelector"] = own("In");
+
+        let mut hooks = vec![validation, raw_validation, ours];
+        for hook in &mut hooks {
+            hook["matchConditions"] = json!([
+                { "name": "not-being-deleted", "expression": "!has(object.metadata.deletionTimestamp)" },
+                { "name": "spec-changes", "expression":
+                    "request.operation != 'UPDATE' || !has(object.spec) || !has(oldObject.spec) \
+                     || object.spec != oldObject.spec" },
+            ]);
+        }
+        hooks
+    }
+
+    /// A webhook without rules. Every field with a default is there, so that an apply that changes nothing is seen
+    /// to change nothing.
+    fn hook(&self, name: &str, path: &str, failure_policy: &str) -> Value {
+        let mut client = json!({ "service": {
+            "name": names::WEBHOOK_SERVICE,
+            "namespace": self.environment.namespace,
+            "path": path,
+            "port": 443,
+        } });
+        let bundle = self.environment.ca_bundle.as_ref().map(|pem| ByteString(pem.clone().into_bytes()));
+        put(&mut client, "caBundle", data(bundle.as_ref()));
+        json!({
+            "name": name,
+            "clientConfig": client,
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "timeoutSeconds": 10,
+            "matchPolicy": "Equivalent",
+            "failurePolicy": failure_policy,
+            "objectSelector": {},
+        })
+    }
+}
+
+/// The label that every namespace has with its own name.
+const NAMESPACE: &str = "kubernetes.io/metadata.name";
+
+fn rule(group: &str, version: &str, operations: &[&str], resources: &[&str], scope: &str) -> Value {
+    json!({
+        "apiGroups": [group],
+        "apiVersions": [version],
+        "operations": operations,
+        "resources": resources,
+        "scope": scope,
+    })
+}

@@ -1,0 +1,411 @@
+//! What is installed, on a real API server: `deploy/`, the chart, and the objects that the manager makes of a
+//! SecurityProfilesOperatorDaemon. Pods do not run here; who may do what, and what is accepted, is the server's word.
+
+use std::{
+    error::Error,
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use spo_tests::{
+    api_server::{ApiServer, commands},
+    binary, installed, skip, workspace,
+};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const TIER: &str = "api-server";
+const GROUP: &str = "security-profiles-operator.x-k8s.io";
+const NAMESPACE: &str = "security-profiles-operator";
+
+fn server() -> Result<Option<ApiServer>, Box<dyn Error>> {
+    if commands().is_none() {
+        skip(TIER, "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
+        return Ok(None);
+    }
+    if !installed(TIER, &["etcd"]) {
+        return Ok(None);
+    }
+    ApiServer::start().map(Some)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs kubectl, which has to succeed without a warning.
+fn calm(server: &ApiServer, arguments: &[&str], stdin: &str) -> Result<String, Box<dyn Error>> {
+    let output = server.kubectl(arguments, stdin)?;
+    let said = text(&output);
+    if !output.status.success() || said.contains("Warning") {
+        return Err(format!("kubectl {}: {said}", arguments.join(" ")).into());
+    }
+    Ok(said)
+}
+
+fn manifest(name: &str) -> Result<String, Box<dyn Error>> {
+    Ok(fs::read_to_string(workspace().join("deploy").join(name))?)
+}
+
+/// What the manager would apply for a SPOD, as the API server has it.
+fn rendered(server: &ApiServer, spod: &str) -> Result<String, Box<dyn Error>> {
+    let path = server.dir().join("spod.yaml");
+    fs::write(&path, spod)?;
+    let output = Command::new(binary("spo-operator", "spo-operator"))
+        .args(["manifests", "--spod"])
+        .arg(&path)
+        .output()?;
+    if output.status.success() { Ok(text(&output)) } else { Err(text(&output).into()) }
+}
+
+/// One apply installs everything, by the client or by the server, a second one changes nothing, and one delete takes
+/// all of it.
+#[test]
+fn one_apply_installs_and_one_delete_removes() -> Outcome {
+    let Some(server) = server()? else { return Ok(()) };
+    for file in ["operator.yaml", "namespace-operator.yaml", "webhook-operator.yaml"] {
+        let manifest = manifest(file)?.replace("NS_REPLACE", "default");
+        for flags in [&["apply", "-f", "-"][..], &["apply", "--server-side", "-f", "-"]] {
+            let said = calm(&server, flags, &manifest)?;
+            assert!(said.contains("namespace/security-profiles-operator"), "{said}");
+            let again = calm(&server, flags, &manifest)?;
+            // kubectl sends the selector of a disruption budget each time, whether it differs or not.
+            let changed =
+                |line: &&str| !line.ends_with("unchanged") && !line.starts_with("poddisruptionbudget");
+            if flags.len() == 3 {
+                assert_eq!(again.lines().find(changed), None, "{file}");
+            }
+            calm(&server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+            // No controllers run here, so a namespace would wait for its finalizer for ever.
+            calm(&server, &["delete", "--wait=false", "-f", "-"], &manifest)?;
+            finish(&server)?;
+            let names = "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,\
+                validatingadmissionpolicybinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,\
+                networkpolicy,deployment,secret,configmap,pdb,role,rolebinding,service";
+            let left = calm(
+                &server,
+                &["get", names, "-A", "-l", "app=security-profiles-operator", "-o", "name"],
+                "",
+            )?;
+            assert!(left.is_empty() || left.contains("No resources"), "{file} leaves {left}");
+        }
+    }
+    Ok(())
+}
+
+/// Does what the namespace controller and the garbage collector would.
+fn finish(server: &ApiServer) -> Outcome {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/finalize");
+    let body =
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }).to_string();
+    server.kubectl(&["replace", "--raw", &path, "-f", "-"], &body)?;
+    let start = Instant::now();
+    while server.kubectl(&["get", "namespace", NAMESPACE], "")?.status.success()
+        || !text(&server.kubectl(&["get", "crd", "-o", "name"], "")?).trim().is_empty()
+    {
+        assert!(start.elapsed() < Duration::from_secs(30), "the namespace or a definition stays");
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Installs the operator's manifest and waits until its kinds are served; conversion is by nobody, as no webhook runs.
+fn install(server: &ApiServer) -> Outcome {
+    calm(server, &["apply", "--server-side", "-f", "-"], &manifest("operator.yaml")?)?;
+    calm(server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+    Ok(())
+}
+
+/// The guide's flat patches on the SPOD that the manager makes: the server takes them, keeps them, and they change what
+/// is rendered, which the server accepts without a word.
+#[test]
+fn the_guides_patches_take_effect() -> Outcome {
+    let Some(server) = server()? else { return Ok(()) };
+    install(&server)?;
+    // The default is what `manifests` prints for an empty one, too.
+    let default = json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfilesOperatorDaemon",
+        "metadata": { "name": "spod", "namespace": NAMESPACE }, "spec": {} });
+    calm(&server, &["create", "-f", "-"], &default.to_string())?;
+    let stored = || calm(&server, &["get", "spod", "spod", "-n", NAMESPACE, "-o", "yaml"], "");
+    let resource = format!("securityprofilesoperatordaemons.v1.{GROUP}");
+    let mut before = rendered(&server, &stored()?)?;
+    apply(&server, &before)?;
+    for (patch, wanted) in [
+        (json!({ "spec": { "enableLogEnricher": true } }), "--with-recording=true"),
+        (
+            json!({ "spec": { "enableLogEnricher": false, "enableBpfRecorder": true } }),
+            "--with-recording=true",
+        ),
+        (json!({ "spec": { "enableSelinux": true } }), "--with-selinux=true"),
+        (json!({ "spec": { "enableAppArmor": true } }), "--with-apparmor=true"),
+        (json!({ "spec": { "verbosity": 1 } }), "value: \"1\""),
+        (json!({ "spec": { "enableMemoryOptimization": true } }), "--with-mem-optim=true"),
+    ] {
+        let said = calm(
+            &server,
+            &["patch", &resource, "spod", "-n", NAMESPACE, "--type=merge", "-p", &patch.to_string()],
+            "",
+        )?;
+        assert!(said.contains("patched") && !said.contains("no change"), "{patch}: {said}");
+        let after = rendered(&server, &stored()?)?;
+        assert!(after.contains(wanted), "{patch} is not in {after}");
+        apply(&server, &after)?;
+        before = after;
+    }
+    // Off again: the server's own view of what is rendered has nothing left of it.
+    let off =
+        json!({ "spec": { "enableSelinux": false, "enableAppArmor": false, "enableBpfRecorder": false } });
+    calm(
+        &server,
+        &["patch", &resource, "spod", "-n", NAMESPACE, "--type=merge", "-p", &off.to_string()],
+        "",
+    )?;
+    let after = rendered(&server, &stored()?)?;
+    assert_ne!(after, before);
+    apply(&server, &after)?;
+    let set = calm(&server, &["get", "daemonset", "spod", "-n", NAMESPACE, "-o", "json"], "")?;
+    let set: Value = serde_json::from_str(&set)?;
+    let pod = &set["spec"]["template"]["spec"];
+    let context = &pod["containers"][0]["securityContext"];
+    assert!(context["privileged"].is_null() && pod["hostPID"].is_null(), "{set}");
+    assert_eq!(context["runAsNonRoot"], true);
+    assert!(!set.to_string().contains("--with-selinux"), "{set}");
+    Ok(())
+}
+
+/// As the manager applies: by the server, in its name.
+fn apply(server: &ApiServer, objects: &str) -> Outcome {
+    let said = calm(server, &["apply", "--server-side", "--field-manager=spo-operator", "-f", "-"], objects)?;
+    let again =
+        calm(server, &["apply", "--server-side", "--field-manager=spo-operator", "-f", "-"], objects)?;
+    assert_eq!(said.lines().count(), again.lines().count());
+    Ok(())
+}
+
+/// An agent reports for the node that its token is bound to and for no other.
+#[test]
+fn an_agent_speaks_for_its_own_node() -> Outcome {
+    let Some(server) = server()? else { return Ok(()) };
+    install(&server)?;
+    let status = |name: &str, node: &str| {
+        json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfileNodeStatus",
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": { "nodeName": node }, "status": { "status": "Installed" } })
+        .to_string()
+    };
+    let agent = format!("--as=system:serviceaccount:{NAMESPACE}:spod");
+    let bound = "--as-user-extra=authentication.kubernetes.io/node-name=one";
+    // A policy takes effect a moment after it is there.
+    let start = Instant::now();
+    while server
+        .kubectl(&["create", "--dry-run=server", &agent, "-f", "-"], &status("x", "one"))?
+        .status
+        .success()
+    {
+        assert!(start.elapsed() < Duration::from_secs(30), "the policy does nothing");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let denied = |arguments: &[&str], stdin: &str, why: &str| -> Outcome {
+        let output = server.kubectl(arguments, stdin)?;
+        assert!(!output.status.success() && text(&output).contains(why), "{why}: {}", text(&output));
+        Ok(())
+    };
+    denied(&["create", &agent, "-f", "-"], &status("mine", "one"), "bound to its node")?;
+    denied(&["create", &agent, bound, "-f", "-"], &status("mine", "two"), "cannot report for another node")?;
+    denied(&["create", &agent, bound, "-f", "-"], &status("node-two", "one"), "the name of another node")?;
+    calm(&server, &["create", &agent, bound, "-f", "-"], &status("mine", "one"))?;
+    calm(&server, &["create", &agent, bound, "-f", "-"], &status("node-one", "one"))?;
+    // What the other node reported stays as it is, also if the change makes it one's own.
+    calm(&server, &["create", "-f", "-"], &status("theirs", "two"))?;
+    let apply = ["apply", "--server-side", "--force-conflicts", &agent, bound, "-f", "-"];
+    denied(&apply, &status("theirs", "one"), "cannot change what another node reported")?;
+    denied(&apply, &status("mine", "two"), "cannot report for another node")?;
+    let theirs = ["delete", "spns", "theirs", "-n", "default", &agent, bound];
+    denied(&theirs, "", "cannot change what another node reported")?;
+    calm(&server, &["delete", "spns", "mine", "-n", "default", &agent, bound], "")?;
+    // Nobody else is concerned.
+    calm(&server, &["delete", "spns", "theirs", "-n", "default"], "")?;
+    Ok(())
+}
+
+/// What each account may and may not do, by the server's own word.
+#[test]
+fn accounts_have_the_rights_they_need_and_no_more() -> Outcome {
+    let Some(server) = server()? else { return Ok(()) };
+    install(&server)?;
+    let may = |account: &str, verb: &str, resource: &str, namespace: &str| -> Result<bool, Box<dyn Error>> {
+        let account = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
+        let output = server.kubectl(&["auth", "can-i", verb, resource, "-n", namespace, &account], "")?;
+        Ok(text(&output).lines().any(|line| line == "yes"))
+    };
+    let start = Instant::now();
+    while !may("spod", "list", "seccompprofiles", "default")? {
+        assert!(start.elapsed() < Duration::from_secs(30), "the roles do nothing");
+        thread::sleep(Duration::from_millis(200));
+    }
+    for (account, verb, resource, namespace, want) in [
+        ("spod", "create", "securityprofilenodestatuses", "default", true),
+        ("spod", "watch", "securityprofilesoperatordaemons", NAMESPACE, true),
+        ("spod", "patch", "seccompprofiles", "default", false),
+        ("spod", "list", "pods", "default", false),
+        ("spod", "create", "pods", NAMESPACE, false),
+        ("spod", "get", "secrets", NAMESPACE, false),
+        ("spod", "create", "jobs.batch", NAMESPACE, false),
+        ("security-profiles-operator", "patch", "apparmorprofiles/status", "default", true),
+        ("security-profiles-operator", "watch", "pods", "default", true),
+        ("security-profiles-operator", "create", "daemonsets.apps", NAMESPACE, true),
+        ("security-profiles-operator", "create", "daemonsets.apps", "default", false),
+        ("security-profiles-operator", "get", "secrets/webhook-server-cert", NAMESPACE, true),
+        ("security-profiles-operator", "get", "secrets", "default", false),
+        ("security-profiles-operator", "create", "pods", NAMESPACE, false),
+        ("security-profiles-operator", "delete", "seccompprofiles", "default", false),
+        ("spo-webhook", "list", "profilebindings", "default", true),
+        ("spo-webhook", "list", "pods", "default", false),
+        ("spo-webhook", "patch", "profilebindings", "default", false),
+    ] {
+        assert_eq!(
+            may(account, verb, resource, namespace)?,
+            want,
+            "{account} {verb} {resource} in {namespace}"
+        );
+    }
+    Ok(())
+}
+
+/// Every file follows from the code.
+#[test]
+fn the_files_are_up_to_date() -> Outcome {
+    let output = Command::new(binary("spo-operator", "spo-operator"))
+        .args(["manifests", "--check", "--dir"])
+        .arg(workspace().join("deploy"))
+        .output()?;
+    assert!(output.status.success(), "{}", text(&output));
+    Ok(())
+}
+
+/// The chart is what `helm` takes it for: lint, refusals of the schema, install, upgrade, uninstall.
+#[test]
+fn helm_installs_upgrades_and_uninstalls() -> Outcome {
+    let Some(helm) = helm() else {
+        skip("helm", "helm is neither in the path nor beside the commands of Kubernetes");
+        return Ok(());
+    };
+    let chart = workspace().join("deploy/helm");
+    let run = |arguments: &[&str], kubeconfig: Option<&ApiServer>| -> std::io::Result<Output> {
+        let mut command = Command::new(&helm);
+        command.args(arguments).arg("--namespace=spo").current_dir(workspace());
+        for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(folder, std::env::temp_dir().join("spo-helm"));
+        }
+        match kubeconfig {
+            Some(server) => command.env("KUBECONFIG", server.kubeconfig()).output(),
+            None => command.output(),
+        }
+    };
+    let chart = chart.display().to_string();
+    let lint = run(&["lint", "--strict", &chart], None)?;
+    assert!(lint.status.success(), "{}", text(&lint));
+    for (value, why) in [
+        ("replicaCount=many", "replicaCount"),
+        ("spoImage.pullPolicy=Sometimes", "pullPolicy"),
+        ("nosuchvalue=1", "nosuchvalue"),
+        ("webhook.certs.mode=none", "mode"),
+        ("restrictToNamespaces={Upper}", "restrictToNamespaces"),
+    ] {
+        let refused = run(&["template", "x", &chart, "--kube-version=1.36.0", "--set", value], None)?;
+        assert!(!refused.status.success() && text(&refused).contains(why), "{value}: {}", text(&refused));
+    }
+
+    let Some(server) = server()? else { return Ok(()) };
+    calm(&server, &["create", "namespace", "spo"], "")?;
+    let said = run(&["install", "spo", &chart], Some(&server))?;
+    assert!(said.status.success(), "{}", text(&said));
+    calm(&server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+    let manager = || -> Result<Value, Box<dyn Error>> {
+        let said = calm(&server, &["get", "deployment", NAMESPACE, "-n", "spo", "-o", "json"], "")?;
+        Ok(serde_json::from_str(&said)?)
+    };
+    let variable = |deployment: &Value, name: &str| -> String {
+        let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+        let found = variables.as_array().into_iter().flatten().find(|variable| variable["name"] == name);
+        found.and_then(|variable| variable["value"].as_str()).unwrap_or_default().to_owned()
+    };
+    let first = manager()?;
+    assert_eq!(
+        variable(&first, "SPO_SPOD"),
+        "{}",
+        "the default SPOD has no groups that flat patches contradict"
+    );
+    // The same objects as the manifest's, in the release's namespace.
+    let wanted: Vec<String> = manifest("operator.yaml")?
+        .split("\n---\n")
+        .filter_map(|document| serde_saphyr::from_str::<Value>(document).ok())
+        .filter(|object| !object.is_null() && object["kind"] != "Namespace")
+        .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+        .collect();
+    let release = run(&["get", "manifest", "spo"], Some(&server))?;
+    let mut installed: Vec<String> = text(&release)
+        .split("\n---\n")
+        .filter_map(|document| serde_saphyr::from_str::<Value>(document.trim_start_matches("---\n")).ok())
+        .filter(|object| !object.is_null())
+        .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+        .collect();
+    let mut wanted = wanted;
+    wanted.sort();
+    installed.sort();
+    assert_eq!(installed, wanted);
+
+    let upgrade = [
+        "upgrade",
+        "spo",
+        &chart,
+        "--set",
+        "enableLogEnricher=true,replicaCount=1",
+        "--set",
+        "restrictToNamespaces={a,b}",
+    ];
+    calm(&server, &["create", "namespace", "a"], "")?;
+    calm(&server, &["create", "namespace", "b"], "")?;
+    let said = run(&upgrade, Some(&server))?;
+    assert!(said.status.success(), "{}", text(&said));
+    let second = manager()?;
+    assert_eq!(variable(&second, "SPO_SPOD"), r#"{"enableLogEnricher":true}"#);
+    assert_eq!(variable(&second, "RESTRICT_TO_NAMESPACE"), "a,b");
+    assert_eq!(second["spec"]["replicas"], 1);
+    let can = |namespace: &str| -> Result<bool, Box<dyn Error>> {
+        let account = "--as=system:serviceaccount:spo:spod";
+        let output =
+            server.kubectl(&["auth", "can-i", "list", "seccompprofiles", "-n", namespace, account], "")?;
+        Ok(text(&output).lines().any(|line| line == "yes"))
+    };
+    let start = Instant::now();
+    while can("default")? {
+        assert!(start.elapsed() < Duration::from_secs(30), "an agent still reads every namespace");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(can("a")? && can("b")? && can("spo")?);
+
+    let said = run(&["uninstall", "spo"], Some(&server))?;
+    assert!(said.status.success(), "{}", text(&said));
+    let kinds = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,\
+        networkpolicy,deployment,secret,configmap,pdb,role,rolebinding,serviceaccount";
+    let left =
+        calm(&server, &["get", kinds, "-A", "-l", "app=security-profiles-operator", "-o", "name"], "")?;
+    assert!(left.is_empty() || left.contains("No resources"), "left: {left}");
+    let kept = calm(&server, &["get", "crd", "-o", "name"], "")?;
+    assert_eq!(kept.lines().count(), 9, "definitions are kept: {kept}");
+    Ok(())
+}
+
+/// The real `helm`, from the path or beside the commands of Kubernetes.
+fn helm() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(commands())
+        .map(|folder| folder.join("helm"))
+        .find(|file| file.is_file())
+}
