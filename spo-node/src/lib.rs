@@ -51,8 +51,10 @@ pub mod kernel;
 pub mod ledger;
 pub mod observe;
 pub mod plan;
+pub mod uninstall;
 
 pub use apply::{ApplyError, Outcome, Report, State};
+pub use uninstall::uninstall;
 
 use artefact::Artefact;
 use host::Host;

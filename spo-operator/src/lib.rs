@@ -4,6 +4,8 @@
 //! * [`standalone`]: a directory of manifests in the place of an API server.
 //! * [`aggregate`]: where a profile stands on all nodes together.
 //! * [`workloads`]: which profiles a pod uses.
+//! * [`daemon`]: the agent of a node.
+//! * [`metrics`]: its metrics.
 //! * [`webhook`]: admission and conversion for the API server.
 //! * [`cluster`]: what things are called in a cluster, and the objects of the group as watches tell them.
 //! * [`process`]: what every process has: flags, log, probes, certificates.
@@ -30,6 +32,8 @@
 
 pub mod aggregate;
 pub mod cluster;
+pub mod daemon;
+pub mod metrics;
 pub mod process;
 pub mod standalone;
 pub mod webhook;

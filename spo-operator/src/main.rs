@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spo_model::{crd, kind::Scope, manifest::Limits};
 use spo_operator::{
-    process,
+    daemon, process,
     standalone::{self, Options, Report, RunError},
     webhook,
 };
@@ -28,6 +28,11 @@ enum Command {
     Crds(Crds),
     /// Answer the API server: admission and conversion.
     Webhook(webhook::process::Arguments),
+    /// Put profiles on a node, and report where they stand.
+    Daemon(daemon::process::Arguments),
+    /// Run a command of the host from inside a container.
+    #[command(hide = true)]
+    HostExec(daemon::enter::Arguments),
 }
 
 /// Reads every manifest of a directory and puts its profiles below a root directory: seccomp filters for the
@@ -89,6 +94,8 @@ fn main() -> ExitCode {
         Command::Standalone(args) => run_standalone(&args),
         Command::Crds(args) => write_crds(&args),
         Command::Webhook(args) => webhook::process::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Daemon(args) => daemon::process::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::HostExec(args) => Err(daemon::enter::run(&args).into()),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");
