@@ -113,3 +113,41 @@ pub fn event(standing: &Standing, node: &str, now: Timestamp) -> Event {
         ..Event::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::fixture::standing;
+
+    #[test]
+    fn only_a_transition_is_told() {
+        let mut transitions = Transitions::new(Instant::now());
+        let error = [standing("a", ProfileState::Error, Some("x"))];
+        let fine = [standing("a", ProfileState::Installed, None)];
+        assert_eq!(transitions.to_error(&error, |_| None).len(), 1);
+        assert_eq!(transitions.to_error(&error, |_| None).len(), 0, "said already");
+        assert_eq!(transitions.to_error(&fine, |_| None).len(), 0);
+        assert_eq!(transitions.to_error(&error, |_| None).len(), 1);
+        let mut restarted = Transitions::new(Instant::now());
+        let known = |_: &Standing| Some(ProfileState::Error);
+        assert_eq!(restarted.to_error(&error, known).len(), 0, "said in an earlier life");
+    }
+
+    #[test]
+    fn many_errors_make_few_events() {
+        let start = Instant::now();
+        let mut transitions = Transitions::new(start);
+        let told = (0..1000).filter(|_| transitions.may_tell(start)).count();
+        assert_eq!(told, BURST as usize);
+        assert!(transitions.may_tell(start + REFILL) && !transitions.may_tell(start + REFILL));
+        let later = (0..1000).filter(|_| transitions.may_tell(start + 1000 * REFILL)).count();
+        assert_eq!(later, BURST as usize);
+    }
+
+    #[test]
+    fn a_message_fits() {
+        let long = standing("a", ProfileState::Error, Some(&"€".repeat(1000)));
+        let event = event(&long, "n", Timestamp::UNIX_EPOCH);
+        assert!(event.message.is_some_and(|message| message.len() <= MESSAGE && message.len() > MESSAGE - 3));
+    }
+}

@@ -34,6 +34,8 @@
 pub mod agent;
 pub mod enter;
 pub mod events;
+#[cfg(test)]
+mod fixture;
 pub mod leave;
 pub mod plan;
 pub mod process;

@@ -41,7 +41,7 @@ pub struct Subject {
     /// Whether somebody asked for its deletion.
     pub deleting: bool,
     /// When it was made, as text that sorts.
-    created: String,
+    pub(super) created: String,
 }
 
 impl Subject {
@@ -365,4 +365,179 @@ fn at(desired: Desired, kubelet: &str) -> Desired {
 fn seccomp_path(path: &HostPath, kubelet: &str) -> Option<HostPath> {
     let rest = path.as_str().strip_prefix(SECCOMP_DIR)?.strip_prefix('/')?;
     format!("{kubelet}/seccomp/{rest}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use spo_model::daemon::StatusMode;
+
+    use super::*;
+    use crate::daemon::fixture::{cache, object, profile};
+
+    const ALL: Kinds = Kinds { seccomp: true, selinux: true, raw_selinux: true, apparmor: true };
+    const KUBELET: &str = "var/lib/kubelet";
+
+    fn open() -> Settings {
+        Settings { allowed: Ok(AllowList::default()), mode: Some(StatusMode::PerProfile) }
+    }
+
+    fn plan(builder: &mut Builder, documents: &[Value], kinds: Kinds, settings: &Settings) -> Plan {
+        builder.plan(&cache(documents), kinds, settings, &Ledger::default(), KUBELET)
+    }
+
+    /// Plans and gives the artefacts back, as a round does.
+    fn compiled(builder: &mut Builder, documents: &[Value]) -> u64 {
+        let before = builder.compiled;
+        let mut plan = plan(builder, documents, ALL, &open());
+        builder.take_back(std::mem::take(&mut plan.artefacts), &plan.verdicts);
+        builder.compiled - before
+    }
+
+    fn refusal(plan: &Plan, name: &str) -> Refusal {
+        let found = plan.verdicts.iter().find(|(subject, _)| subject.key.name.as_str() == name);
+        match found {
+            Some((_, Verdict::Refused(refusal))) => refusal.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn generation(mut document: Value, generation: i64) -> Value {
+        document["metadata"]["generation"] = json!(generation);
+        document
+    }
+
+    fn on(mut document: Value, base: &str) -> Value {
+        document["spec"]["baseProfileName"] = json!(base);
+        document
+    }
+
+    #[test]
+    fn only_what_changed_is_compiled() {
+        let mut builder = Builder::default();
+        let mut all: Vec<Value> = (0..5).map(|i| profile(&format!("p{i}"), &["read"])).collect();
+        assert_eq!(compiled(&mut builder, &all), 5);
+        assert_eq!(compiled(&mut builder, &all), 0);
+        all[2] = generation(profile("p2", &["write"]), 2);
+        assert_eq!(compiled(&mut builder, &all), 1);
+        // A new label makes no new generation; this one matters all the same.
+        all[3]["metadata"]["labels"] = json!({ "spo.x-k8s.io/partial": "true" });
+        assert_eq!(compiled(&mut builder, &all), 1);
+        all.truncate(1);
+        assert_eq!(compiled(&mut builder, &all), 0);
+        assert_eq!(builder.built.len(), 1, "what is gone is forgotten");
+    }
+
+    #[test]
+    fn a_base_that_arrives_or_changes_reaches_those_who_build_on_it() {
+        let mut builder = Builder::default();
+        let user = on(profile("user", &["read"]), "base");
+        let lone = plan(&mut builder, std::slice::from_ref(&user), ALL, &open());
+        let missing = refusal(&lone, "user");
+        assert_eq!((missing.reason, missing.keep), (ErrorReason::Base, true), "{missing:?}");
+        let mut all = vec![user, profile("base", &["mount"]), profile("other", &["read"])];
+        let both = plan(&mut builder, &all, ALL, &open());
+        let text = |plan: &Plan| {
+            let mine = plan.artefacts.iter().find(|artefact| artefact.key.name.as_str() == "user");
+            String::from_utf8(mine.expect("an artefact").bytes.clone()).expect("text")
+        };
+        assert!(text(&both).contains("mount"));
+        builder.take_back(both.artefacts, &both.verdicts);
+        all[1] = generation(profile("base", &["umount2"]), 2);
+        let before = builder.compiled;
+        let changed = plan(&mut builder, &all, ALL, &open());
+        assert!(text(&changed).contains("umount2") && !text(&changed).contains("\"mount\""));
+        assert_eq!(builder.compiled - before, 2, "the base and its user, not the other");
+    }
+
+    /// The existing operator ignores a change of the allowed actions, and says nothing on the profile.
+    #[test]
+    fn what_is_forbidden_is_named_in_full_and_goes() {
+        let mut builder = Builder::default();
+        let all = [profile("wild", &["read", "mount", "bpf"]), profile("tame", &["read"])];
+        assert_eq!(plan(&mut builder, &all, ALL, &open()).artefacts.len(), 2);
+        let spec = json!({ "security": { "allowedSyscalls": ["read"] } });
+        let daemon = object("SecurityProfilesOperatorDaemon", "spod", &spec);
+        let strict = Settings::of(&cache(&[daemon]));
+        let plan = plan(&mut builder, &all, ALL, &strict);
+        let refusal = refusal(&plan, "wild");
+        assert!(refusal.message.starts_with("not allowed: "), "{}", refusal.message);
+        assert!(refusal.message.contains("mount") && refusal.message.contains("bpf"), "{}", refusal.message);
+        assert_eq!(refusal.reason.word(Kind::SeccompProfile), "ProfileNotAllowed");
+        assert_eq!(plan.artefacts.len(), 1);
+        assert!(!plan.keeps(&placed("wild"), |_| true), "no new container may get it");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_let_nothing_new_through_and_remove_nothing() {
+        let mut builder = Builder::default();
+        let broken = Settings { allowed: Err("odd".to_owned()), mode: None };
+        let all = [profile("old", &["read"]), profile("new", &["read"])];
+        let first = plan(&mut builder, &all[..1], ALL, &open());
+        let mut ledger = Ledger::default();
+        let old = &first.artefacts[0];
+        let there = Placed { sha256: digest(&old.bytes), ..placed("old") };
+        ledger.entries.insert(old.path.clone(), there);
+        // As after a restart: nothing is remembered.
+        let plan = Builder::default().plan(&cache(&all), ALL, &broken, &ledger, KUBELET);
+        assert_eq!(plan.artefacts.len(), 1, "{:?}", plan.verdicts);
+        let refusal = refusal(&plan, "new");
+        assert!(
+            refusal.keep && refusal.message.starts_with("not allowed: ") && refusal.message.contains("odd")
+        );
+        assert!(plan.keeps(&placed("new"), |_| true), "its earlier version stays");
+        let changed = [generation(profile("old", &["write"]), 2)];
+        let plan = Builder::default().plan(&cache(&changed), ALL, &broken, &ledger, KUBELET);
+        assert!(plan.artefacts.is_empty() && plan.keeps(&placed("old"), |_| true));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_stays() {
+        let mut builder = Builder::default();
+        let unreadable = object("SeccompProfile", "odd", &json!({ "defaultAction": "SCMP_ACT_NONSENSE" }));
+        let plan = plan(&mut builder, &[unreadable], ALL, &open());
+        assert_eq!(refusal(&plan, "odd").reason, ErrorReason::Invalid);
+        assert!(plan.keeps(&placed("odd"), |_| true));
+        assert!(!plan.keeps(&placed("gone"), |_| true));
+        assert!(plan.keeps(&placed("gone"), |_| false), "its namespace is not watched");
+    }
+
+    /// Unloading AppArmor profiles would free the pods that run under them.
+    #[test]
+    fn a_kind_that_is_switched_off_is_left_alone() {
+        let kinds = Kinds { seccomp: false, ..ALL };
+        let plan = plan(&mut Builder::default(), &[profile("web", &["read"])], kinds, &open());
+        assert!(plan.artefacts.is_empty());
+        assert!(matches!(&plan.verdicts[0].1, Verdict::Nothing(ProfileState::Disabled, Some(_))));
+        assert!(plan.keeps(&placed("gone"), |_| true));
+    }
+
+    #[test]
+    fn a_kubelet_may_be_elsewhere() {
+        let documents = cache(&[profile("web", &["read"])]);
+        let plan = Builder::default().plan(&documents, ALL, &open(), &Ledger::default(), "data/kubelet");
+        assert_eq!(plan.artefacts[0].path.as_str(), "data/kubelet/seccomp/operator/production/web.json");
+    }
+
+    #[test]
+    fn the_oldest_comes_first() {
+        let mut young = profile("a", &["read"]);
+        young["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
+        let plan = plan(&mut Builder::default(), &[young, profile("b", &["read"])], ALL, &open());
+        assert_eq!(plan.artefacts[0].key.name.as_str(), "b");
+    }
+
+    fn placed(name: &str) -> Placed {
+        Placed {
+            kind: Kind::SeccompProfile,
+            key: ProfileKey::new(Some("production"), name).expect("a key"),
+            kernel_name: None,
+            source: String::new(),
+            sha256: String::new(),
+            pending: false,
+            before: None,
+            stamp: None,
+            loaded: None,
+        }
+    }
 }

@@ -264,3 +264,243 @@ impl Reporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use spo_model::kind::Scope;
+
+    use super::*;
+    use crate::daemon::{
+        fixture::standing,
+        status::{Reporting, per_profile},
+    };
+
+    /// An API server of a few objects, and what it was asked to do.
+    struct Server {
+        reporter: Reporter,
+        objects: BTreeMap<Name, Value>,
+        version: u64,
+        now: Instant,
+        writes: usize,
+    }
+
+    impl Server {
+        fn new() -> Self {
+            let (objects, now) = (BTreeMap::new(), Instant::now());
+            let mut this = Self { reporter: Reporter::default(), objects, version: 100, now, writes: 0 };
+            this.list();
+            this
+        }
+
+        fn list(&mut self) {
+            self.reporter.told(Event::Init, self.now);
+            for object in self.objects.values() {
+                self.reporter.told(Event::InitApply(object.clone()), self.now);
+            }
+            self.reporter.told(Event::InitDone, self.now);
+        }
+
+        fn want(&mut self, profiles: &[(&str, ProfileState)]) {
+            let standings: Vec<_> =
+                profiles.iter().map(|(name, state)| standing(name, *state, None)).collect();
+            let reporting = Reporting {
+                node: "n".to_owned(),
+                scope: Scope::Namespaced,
+                operator_namespace: "spo".parse().expect("a name"),
+            };
+            let wanted = per_profile(&standings, &reporting);
+            self.reporter.want(StatusMode::PerProfile, wanted, self.now);
+        }
+
+        /// Stores an object under a new version.
+        fn store(&mut self, mut object: Value) -> Value {
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.objects.insert(identity(&object), object.clone());
+            object
+        }
+
+        /// Does everything that is due now.
+        fn serve(&mut self) {
+            while let Some(write) = self.reporter.next(self.now) {
+                self.writes += 1;
+                assert!(self.writes < 1000, "it goes on for ever");
+                match &write {
+                    Write::Apply(status) => {
+                        let object = self.store(status.document());
+                        self.reporter.done(&write, Ok(Some(&object)), self.now);
+                        self.reporter.told(Event::Apply(object), self.now);
+                    }
+                    Write::Delete(name) => {
+                        let object = self.objects.remove(name).expect("is there");
+                        self.reporter.done(&write, Ok(None), self.now);
+                        self.reporter.told(Event::Delete(object), self.now);
+                    }
+                }
+            }
+        }
+    }
+
+    use ProfileState::{Error, Installed};
+
+    #[test]
+    fn one_write_for_each_transition_and_none_without() {
+        let mut server = Server::new();
+        server.want(&[("a", Installed), ("b", Installed)]);
+        server.serve();
+        assert_eq!(server.writes, 2);
+        server.want(&[("a", Installed), ("b", Installed)]);
+        server.list();
+        server.serve();
+        assert_eq!((server.writes, server.reporter.is_idle()), (2, true));
+        server.want(&[("a", Installed), ("b", Error)]);
+        server.serve();
+        assert_eq!(server.writes, 3);
+    }
+
+    #[test]
+    fn a_restart_writes_nothing_but_corrects_what_is_wrong() {
+        let mut before = Server::new();
+        before.want(&[("a", Installed), ("b", Installed)]);
+        before.serve();
+        let mut after = Server::new();
+        after.objects = before.objects;
+        after.version = 500;
+        after.list();
+        assert_eq!(after.reporter.next(after.now), None, "before the first round nothing is unwanted");
+        after.want(&[("a", Installed), ("b", Error)]);
+        after.serve();
+        assert_eq!(after.writes, 1);
+    }
+
+    #[test]
+    fn nothing_is_written_before_it_is_known_what_is_there() {
+        let mut reporter = Reporter::default();
+        let now = Instant::now();
+        reporter.want(StatusMode::PerProfile, BTreeMap::new(), now);
+        assert_eq!((reporter.next(now), reporter.wake()), (None, None));
+        reporter.told(Event::Init, now);
+        assert!(!reporter.is_listed());
+    }
+
+    #[test]
+    fn what_nobody_wants_goes_after_a_while() {
+        let mut server = Server::new();
+        server.want(&[("a", Installed)]);
+        server.serve();
+        server.want(&[]);
+        assert_eq!(server.reporter.next(server.now), None, "the garbage collector may do it");
+        assert_eq!(server.reporter.wake(), Some(server.now + GRACE));
+        server.now += GRACE;
+        server.serve();
+        assert!(server.objects.is_empty() && server.reporter.is_idle());
+        // Collected by somebody else meanwhile: nothing to do.
+        server.want(&[("b", Installed)]);
+        server.serve();
+        server.want(&[]);
+        let object = server.objects.pop_first().expect("one").1;
+        server.reporter.told(Event::Delete(object), server.now);
+        server.now += GRACE;
+        assert_eq!(server.reporter.next(server.now), None);
+    }
+
+    #[test]
+    fn what_somebody_else_changes_or_removes_is_put_right() {
+        let mut server = Server::new();
+        server.want(&[("a", Installed)]);
+        server.serve();
+        let mut object = server.objects.values().next().expect("one").clone();
+        object["status"]["status"] = json!("Error");
+        let object = server.store(object);
+        server.reporter.told(Event::Apply(object.clone()), server.now);
+        server.serve();
+        assert_eq!(server.writes, 2);
+        let object = server.store(object);
+        server.objects.clear();
+        server.reporter.told(Event::Delete(object), server.now);
+        server.serve();
+        assert_eq!((server.writes, server.objects.len()), (3, 1));
+    }
+
+    /// An event that is older than the answer to the last write would cause another one.
+    #[test]
+    fn old_news_is_no_news() {
+        let mut server = Server::new();
+        server.want(&[("a", Error)]);
+        server.serve();
+        let old = server.objects.values().next().expect("one").clone();
+        server.want(&[("a", Installed)]);
+        server.serve();
+        server.reporter.told(Event::Apply(old.clone()), server.now);
+        server.reporter.told(Event::Delete(old), server.now);
+        server.serve();
+        assert_eq!(server.writes, 2);
+    }
+
+    /// A CustomResourceDefinition of another release drops fields; that must not become a loop.
+    #[test]
+    fn an_api_server_that_keeps_less_is_asked_once() {
+        let mut server = Server::new();
+        server.want(&[("a", Installed)]);
+        let write = server.reporter.next(server.now).expect("a write");
+        let Write::Apply(status) = &write else { panic!("{write:?}") };
+        let mut document = status.document();
+        document["status"].as_object_mut().expect("an object").remove("observedGeneration");
+        let object = server.store(document);
+        server.reporter.done(&write, Ok(Some(&object)), server.now);
+        server.reporter.told(Event::Apply(object), server.now);
+        assert_eq!(server.reporter.next(server.now), None);
+        server.want(&[("a", Error)]);
+        assert!(server.reporter.next(server.now).is_some(), "another state is news");
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_later_and_later() {
+        let mut server = Server::new();
+        server.want(&[("a", Installed)]);
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            let write = server.reporter.next(server.now).expect("a write");
+            assert_eq!(server.reporter.next(server.now), None, "one request at a time");
+            server.reporter.done(&write, Err(()), server.now);
+            assert_eq!(server.reporter.next(server.now), None, "not at once");
+            let wake = server.reporter.wake().expect("later");
+            waits.push(wake - server.now);
+            server.now = wake;
+        }
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
+        assert!(waits[19] <= BACKOFF.1 && waits[0] <= Duration::from_secs(1), "{waits:?}");
+        server.serve();
+        assert_eq!(server.objects.len(), 1);
+    }
+
+    #[test]
+    fn the_object_of_a_node_is_not_written_all_the_time() {
+        let mut server = Server::new();
+        let standings = [standing("a", Installed, None)];
+        let reporting = Reporting {
+            node: "n".to_owned(),
+            scope: Scope::Namespaced,
+            operator_namespace: "spo".parse().expect("a name"),
+        };
+        let now = server.now;
+        let want = |server: &mut Server, standings: &[_]| {
+            let wanted = crate::daemon::status::per_node(standings, &reporting);
+            server.reporter.want(StatusMode::PerNode, wanted, server.now);
+            server.serve();
+        };
+        want(&mut server, &standings);
+        assert_eq!(server.writes, 1);
+        for count in 2..40 {
+            let more: Vec<_> = (0..count).map(|i| standing(&format!("p{i}"), Installed, None)).collect();
+            want(&mut server, &more);
+            server.now += Duration::from_millis(50);
+        }
+        server.now += PACE;
+        server.serve();
+        let longest = server.now - now;
+        let most = usize::try_from(longest.as_millis() / PACE.as_millis()).expect("few") + 2;
+        assert!(server.writes <= most && server.reporter.is_idle(), "{} writes", server.writes);
+    }
+}

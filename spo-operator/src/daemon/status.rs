@@ -232,3 +232,117 @@ fn cut(text: &str, most: usize) -> String {
     let end = (0..=most - MARK.len()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     format!("{}{MARK}", &text[..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::resource::Resource,
+        daemon::fixture::{standing, subject},
+    };
+
+    fn reporting(node: &str) -> Reporting {
+        Reporting {
+            node: node.to_owned(),
+            scope: Scope::Namespaced,
+            operator_namespace: "spo".parse().expect("a name"),
+        }
+    }
+
+    fn only(objects: BTreeMap<Name, NodeStatus>) -> NodeStatus {
+        assert_eq!(objects.len(), 1);
+        objects.into_values().next().expect("one")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_as_the_same() {
+        let standings = [standing("web", ProfileState::Error, Some("why: \"x\""))];
+        for written in [
+            only(per_profile(&standings, &reporting("node-1"))),
+            only(per_node(&standings, &reporting("node-1"))),
+        ] {
+            let mut document = written.document();
+            // What the API server and others add means nothing.
+            document["metadata"]["uid"] = json!("x");
+            document["metadata"]["labels"]["other"] = json!("y");
+            let read = NodeStatus::read(&document).expect("a status");
+            assert_eq!((&read, read.digest()), (&written, written.digest()));
+            for (pointer, value) in [
+                ("/status/status", json!("Installed")),
+                ("/status/observedGeneration", json!(7)),
+                ("/spec/nodeName", json!("other")),
+                ("/metadata/labels/spo.x-k8s.io~1node-name", json!("other")),
+            ] {
+                let mut changed = document.clone();
+                let Some(place) = changed.pointer_mut(pointer) else { continue };
+                *place = value;
+                let changed = NodeStatus::read(&changed).expect("a status");
+                assert_ne!(changed.digest(), written.digest(), "{pointer}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_of_another_owner_is_not_ours() {
+        let written = only(per_profile(&[standing("web", ProfileState::Installed, None)], &reporting("n")));
+        let mut other = written.document();
+        other["metadata"]["ownerReferences"][0]["uid"] = json!("of the profile before");
+        assert_ne!(NodeStatus::read(&other).expect("a status").digest(), written.digest());
+    }
+
+    /// The existing operator makes an invalid label of a long node name.
+    #[test]
+    fn long_node_names_fit() {
+        let long = format!("{}.example.com", "n".repeat(240));
+        let written = only(per_profile(&[standing("web", ProfileState::Installed, None)], &reporting(&long)));
+        let document = written.document();
+        let label = document["metadata"]["labels"][names::NODE_LABEL].as_str().expect("a label");
+        assert_eq!((label.len(), document["spec"]["nodeName"].as_str()), (63, Some(long.as_str())));
+        assert!(written.name.1.len() <= 253 && node_object_name(&long).len() <= 253);
+        assert_ne!(node_label(&long), node_label(&format!("{long}a")));
+        assert_eq!(node_label("node-1"), "node-1");
+    }
+
+    #[test]
+    fn two_resources_with_one_key_have_two_statuses() {
+        let of = |resource| Standing {
+            subject: subject(resource, "web"),
+            state: ProfileState::Installed,
+            message: None,
+            reason: None,
+        };
+        let both = [of(Resource::Of(Kind::AppArmorProfile)), of(Resource::ApparmorAlias)];
+        let objects = per_profile(&both, &reporting(&"n".repeat(253)));
+        let kinds: Vec<_> =
+            objects.values().map(|o| o.owner.as_ref().expect("an owner")[0].clone()).collect();
+        assert_eq!(kinds.len(), 2, "{kinds:?}");
+        assert!(objects.keys().all(|(_, name)| name.len() <= 253));
+        let node = only(per_node(&both, &reporting("n"))).status.profiles.expect("profiles");
+        let keys: Vec<_> = node.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["AppArmorProfile/production/web", "ApparmorProfile/production/web"]);
+    }
+
+    #[test]
+    fn the_object_of_a_node_stays_below_what_an_api_server_takes() {
+        let long = "x".repeat(100_000);
+        let standings: Vec<Standing> =
+            (0..5000).map(|i| standing(&format!("p{i}"), ProfileState::Error, Some(&long))).collect();
+        let object = only(per_node(&standings, &reporting("n")));
+        let bytes = object.document().to_string().len();
+        assert!(bytes < 1_000_000, "{bytes}");
+        assert_eq!(object.status.status, Some(ProfileState::Error));
+        let report = object.status.profiles.expect("profiles");
+        let first: NodeReport = report["SeccompProfile/production/p0"].parse().expect("a report");
+        assert!(first.message.is_some_and(|m| m.ends_with('…') && m.len() <= SHORT_MESSAGE));
+        assert_eq!(report["SeccompProfile/production/p4999"], "Error@1");
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        for most in 10..30 {
+            let text = cut(&"ä€".repeat(20), most);
+            assert!(text.len() <= most && text.ends_with('…'), "{most}");
+        }
+        assert_eq!(cut("short", 10), "short");
+    }
+}

@@ -256,3 +256,85 @@ impl Usage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::text::Format;
+
+    fn spod(metrics: &Metrics) -> String {
+        Format::Classical.of(metrics.spod().expect("text"))
+    }
+
+    /// The guide's dashboards ask for these five.
+    #[test]
+    fn every_counter_is_there_from_the_start() {
+        let text = spod(&Metrics::new());
+        for name in [
+            "seccomp_profile_total",
+            "seccomp_profile_audit_total",
+            "seccomp_profile_bpf_total",
+            "seccomp_profile_error_total",
+            "selinux_profile_total",
+            "selinux_profile_audit_total",
+            "selinux_profile_error_total",
+            "apparmor_profile_total",
+            "apparmor_profile_audit_total",
+            "apparmor_profile_denial_total",
+            "apparmor_profile_error_total",
+        ] {
+            assert!(text.contains(&format!("# TYPE {PREFIX}_{name} counter\n")), "{name}: {text}");
+            assert!(text.contains(&format!("# HELP {PREFIX}_{name} ")), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_has_its_labels() {
+        let metrics = Metrics::new();
+        metrics.add("seccomp_profile_audit", &["n", "ns", "p\"od", "c", "read"], 2);
+        metrics.add("seccomp_profile_audit", &["n", "ns", "p\"od", "c", "read"], 1);
+        metrics.add("seccomp_profile_audit", &["too", "few"], 1);
+        metrics.add("no_such", &[], 1);
+        let want = "seccomp_profile_audit_total{node=\"n\",namespace=\"ns\",pod=\"p\\\"od\",container=\"c\",\
+                    syscall=\"read\"} 3\n";
+        let text = spod(&metrics);
+        assert!(text.contains(want), "{text}");
+        assert!(!text.contains("too"), "{text}");
+    }
+
+    #[test]
+    fn series_of_what_is_gone_disappear() {
+        let metrics = Metrics::new();
+        let key = ProfileKey::new(Some("production"), "web").expect("a key");
+        metrics.error(Kind::AppArmorProfile, &key, "CannotLoadAppArmorProfile");
+        assert!(spod(&metrics).contains("profile=\"web\""));
+        metrics.round(&Round::default());
+        assert!(!spod(&metrics).contains("profile=\"web\""));
+    }
+
+    #[test]
+    fn series_are_not_without_number() {
+        let metrics = Metrics::new();
+        for i in 0..SERIES + 100 {
+            metrics.add("seccomp_profile_error", &[&i.to_string()], 1);
+        }
+        assert_eq!(spod(&metrics).matches("seccomp_profile_error_total{").count(), SERIES);
+    }
+
+    #[test]
+    fn the_process_tells_about_itself() {
+        let metrics = Metrics::new();
+        metrics.round(&Round { took: std::time::Duration::from_millis(3), ..Round::default() });
+        let text = Format::Classical.of(metrics.process().expect("text"));
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+            line.and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).unwrap_or_default()
+        };
+        assert!(value("process_resident_memory_bytes") > 1e6, "{text}");
+        // After 2020, before the end of this century.
+        assert!((1.6e9..4e9).contains(&value("process_start_time_seconds")), "{text}");
+        assert!(text.contains("process_cpu_seconds_total "), "{text}");
+        assert!(text.contains("security_profiles_operator_reconcile_duration_seconds_count 1\n"), "{text}");
+        assert!(text.contains("security_profiles_operator_build_info{version=\""), "{text}");
+    }
+}
