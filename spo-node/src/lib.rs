@@ -53,8 +53,10 @@ pub mod ledger;
 pub mod observe;
 pub mod plan;
 pub mod restrictions;
+pub mod uninstall;
 
 pub use apply::{ApplyError, Outcome, Report, State};
+pub use uninstall::uninstall;
 
 use artefact::Artefact;
 use host::Host;

@@ -83,7 +83,11 @@ fn look(host: &dyn Host, path: &HostPath, stamp: io::Result<Option<Stamp>>, ledg
     }
 }
 
-fn read_ledger(host: &dyn Host) -> Result<Ledger, ApplyError> {
+/// The ledger of a host; an empty one where there is none.
+///
+/// # Errors
+/// [`ApplyError`] if it cannot be read or understood.
+pub fn read_ledger(host: &dyn Host) -> Result<Ledger, ApplyError> {
     let path: HostPath = LEDGER.parse()?;
     match host.read(&path, LARGEST).map_err(ApplyError::ReadLedger)? {
         None => Ok(Ledger::default()),

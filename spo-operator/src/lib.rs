@@ -4,6 +4,8 @@
 //! * [`standalone`]: a directory of manifests in the place of an API server.
 //! * [`aggregate`]: where a profile stands on all nodes together.
 //! * [`workloads`]: which profiles a pod uses.
+//! * [`daemon`]: the agent of a node.
+//! * [`metrics`]: its metrics.
 //! * [`webhook`]: admission and conversion for the API server.
 //! * [`render`]: what the operator's configuration becomes in a cluster, and the files of `deploy/`.
 //! * [`non_root_enabler`]: prepares a node, once, with the rights that the agent then does without.
@@ -32,6 +34,8 @@
 
 pub mod aggregate;
 pub mod cluster;
+pub mod daemon;
+pub mod metrics;
 pub mod non_root_enabler;
 pub mod process;
 pub mod render;

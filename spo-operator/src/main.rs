@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spo_model::{convert, crd, kind::Scope, manifest::Limits, object::AnyObject};
 use spo_operator::{
     cluster::names,
-    non_root_enabler, process,
+    daemon, non_root_enabler, process,
     render::{self, Environment, manifests},
     standalone::{self, Options, Report, RunError},
     version, webhook,
@@ -40,6 +40,11 @@ enum Command {
     Version(Version),
     /// Answer the API server: admission and conversion.
     Webhook(webhook::process::Arguments),
+    /// Put profiles on a node, and report where they stand.
+    Daemon(daemon::process::Arguments),
+    /// Run a command of the host from inside a container.
+    #[command(hide = true)]
+    HostExec(daemon::enter::Arguments),
 }
 
 /// Reads every manifest of a directory and puts its profiles below a root directory: seccomp filters for the
@@ -137,6 +142,8 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Webhook(args) => webhook::process::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Daemon(args) => daemon::process::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::HostExec(args) => Err(daemon::enter::run(&args).into()),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

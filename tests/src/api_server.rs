@@ -23,9 +23,16 @@ const DEADLINE: Duration = Duration::from_secs(120);
 pub struct ApiServer {
     dir: tempfile::TempDir,
     commands: PathBuf,
-    processes: Vec<Child>,
+    processes: Vec<Process>,
     authority: Authority,
     url: String,
+}
+
+/// A process, and how it is started again.
+struct Process {
+    name: String,
+    child: Child,
+    command: Command,
 }
 
 /// A certificate authority of the test's own.
@@ -55,6 +62,14 @@ impl ApiServer {
     /// # Errors
     /// The commands are missing, or the server does not come up.
     pub fn start() -> Result<Self, Box<dyn Error>> {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with more flags for the API server; it runs in [`Self::dir`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(flags: &[&str]) -> Result<Self, Box<dyn Error>> {
         let commands = commands().ok_or("there is no kube-apiserver")?;
         let dir = tempfile::tempdir()?;
         let authority = Authority::new()?;
@@ -103,20 +118,30 @@ impl ApiServer {
                 ])
                 // As every distribution has it; agents that load AppArmor profiles need it.
                 .arg("--allow-privileged=true")
-                .args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"]),
+                .args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"])
+                .args(flags),
             "api.log",
         )?;
         fs::write(this.kubeconfig(), this.kubeconfig_text())?;
+        this.wait_until_ready()?;
+        Ok(this)
+    }
+
+    /// Waits until the API server answers.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn wait_until_ready(&self) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
-        while !this.kubectl(&["get", "--raw", "/readyz"], "")?.status.success() {
+        while !self.kubectl(&["get", "--raw", "/readyz"], "")?.status.success() {
             if start.elapsed() > DEADLINE {
-                let log = fs::read_to_string(this.dir.path().join("api.log"))?;
+                let log = fs::read_to_string(self.dir.path().join("api.log"))?;
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
                 return Err(format!("the API server does not come up: {}", last.join("\n")).into());
             }
             thread::sleep(Duration::from_millis(200));
         }
-        Ok(this)
+        Ok(())
     }
 
     /// A folder that lives as long as the server.
@@ -147,15 +172,84 @@ impl ApiServer {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(&mut self, command: &mut Command, log: &str) -> Result<(), Box<dyn Error>> {
-        let log = fs::File::create(self.dir.path().join(log))?;
-        let child = command
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        self.processes.push(child);
+        let file = fs::File::create(self.dir.path().join(log))?;
+        // Again what was given, since a command cannot be copied.
+        let mut own = Command::new(command.get_program());
+        own.args(command.get_args()).current_dir(self.dir.path()).stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => own.env(name, value),
+                None => own.env_remove(name),
+            };
+        }
+        let child = own.stdout(file.try_clone()?).stderr(file).spawn()?;
+        let name = log.strip_suffix(".log").unwrap_or(log).to_owned();
+        self.processes.push(Process { name, child, command: own });
         Ok(())
+    }
+
+    /// Kills a process at once, as `kill -9` does. Its name is that of its log without `.log`; the servers' own are
+    /// `etcd` and `api`.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn kill(&mut self, name: &str) -> Result<(), Box<dyn Error>> {
+        let child = &mut self.process(name)?.child;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks a process to end (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// There is no such process, or it does not end within a minute.
+    pub fn terminate(&mut self, name: &str) -> Result<(), Box<dyn Error>> {
+        let child = &mut self.process(name)?.child;
+        Command::new("kill").arg(child.id().to_string()).status()?;
+        let start = Instant::now();
+        while child.try_wait()?.is_none() {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("{name} does not end").into());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Starts a process again, as it was started first: the same data, the same ports. Its log goes on.
+    ///
+    /// # Errors
+    /// There is no such process, or it cannot be started.
+    pub fn start_again(&mut self, name: &str) -> Result<(), Box<dyn Error>> {
+        let log = self.dir.path().join(format!("{name}.log"));
+        let log = fs::OpenOptions::new().append(true).create(true).open(log)?;
+        let process = self.process(name)?;
+        process.child = process.command.stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(())
+    }
+
+    /// The number of a process.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn pid(&mut self, name: &str) -> Result<u32, Box<dyn Error>> {
+        Ok(self.process(name)?.child.id())
+    }
+
+    fn process(&mut self, name: &str) -> Result<&mut Process, Box<dyn Error>> {
+        let found = self.processes.iter_mut().rev().find(|process| process.name == name);
+        found.ok_or_else(|| format!("there is no process {name}").into())
+    }
+
+    /// The file by which clients find the server, as the bearer of a token.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn kubeconfig_of(&self, token: &str) -> Result<PathBuf, Box<dyn Error>> {
+        let path = self.dir.path().join(format!("kubeconfig-{}", self.processes.len()));
+        fs::write(&path, self.config(&serde_json::json!({ "token": token })))?;
+        Ok(path)
     }
 
     /// Runs `kubectl` as the administrator.
@@ -179,12 +273,18 @@ impl ApiServer {
 
     fn kubeconfig_text(&self) -> String {
         let file = |name: &str| self.dir.path().join(name).display().to_string();
+        self.config(&serde_json::json!(
+            { "client-certificate": file("client.crt"), "client-key": file("client.key") }
+        ))
+    }
+
+    fn config(&self, user: &serde_json::Value) -> String {
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
         serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{ "name": "test", "cluster":
                 { "server": self.url, "certificate-authority": file("ca.crt") } }],
-            "users": [{ "name": "admin", "user":
-                { "client-certificate": file("client.crt"), "client-key": file("client.key") } }],
+            "users": [{ "name": "admin", "user": user }],
             "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "admin" } }],
         })
         .to_string()
@@ -193,9 +293,9 @@ impl ApiServer {
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        for child in self.processes.iter_mut().rev() {
-            let _ = child.kill();
-            let _ = child.wait();
+        for process in self.processes.iter_mut().rev() {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
         }
     }
 }

@@ -51,6 +51,22 @@ impl Root {
     }
 }
 
+impl Root {
+    /// Removes a directory if it is empty; one that is not, or is not there, is fine.
+    ///
+    /// # Errors
+    /// No permission, a symlink on the way.
+    pub fn remove_empty_dir(&self, dir: &str) -> io::Result<()> {
+        let (parent, name) = dir.rsplit_once('/').unwrap_or((".", dir));
+        let Some(directory) = self.existing(parent)? else { return Ok(()) };
+        match unlinkat(&directory, name, AtFlags::REMOVEDIR) {
+            // BUSY: something is mounted there.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(()),
+            Err(errno) => Err(explain(errno, dir)),
+        }
+    }
+}
+
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 const TEMPORARY_START: &str = ".spo-";

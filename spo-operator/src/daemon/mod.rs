@@ -1,0 +1,45 @@
+//! The agent of a node: puts profiles on the node and says where they stand.
+//!
+//! ```text
+//! watches ──► Cache ──► plan ──► spo_node::install ──► standings ──► node statuses ──► Reporter ──► writes
+//! (profiles, settings)   pure        (host)                 pure          pure                │
+//! watch of the node's own statuses ───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! * [`settings`]: what it is to do.
+//! * [`plan`]: what the node should have; compiles only what changed.
+//! * [`agent`]: one round on the host.
+//! * [`status`]: the objects that say where profiles stand.
+//! * [`reporter`]: which of them have to be written, and when.
+//! * [`write`](mod@write): the requests.
+//! * [`events`]: events on profiles in error.
+//! * [`leave`]: whether the end of the process is the end of the operator.
+//! * [`enter`]: running the host's tools from inside a container.
+//! * [`process`]: flags and the loop.
+//!
+//! # What stays on the node
+//!
+//! | case | what was there before | state |
+//! | --- | --- | --- |
+//! | the profile cannot be read, compiled, or taken by the kernel | stays | `Error` |
+//! | the profile is not allowed (`spec.security` of the settings) | goes: no new container gets it; running ones keep theirs, it is in the kernel | `Error`, message `not allowed: …` |
+//! | the settings cannot be read | stays; nothing new, nothing changed | `Installed` if it is unchanged, else `Error` |
+//! | the profile is being deleted, and something holds it | stays | `Terminating` |
+//! | the profile is gone | goes | – |
+//! | the profile is switched off by itself, or part of a recording | goes | `Disabled`, `Partial` |
+//! | its kind is switched off | stays: unloading it would free pods that run under it | `Disabled` |
+//! | the node lacks the security module | – | `Unsupported` |
+//! | a list from the API server is not complete | stays | – |
+
+pub mod agent;
+pub mod enter;
+pub mod events;
+#[cfg(test)]
+mod fixture;
+pub mod leave;
+pub mod plan;
+pub mod process;
+pub mod reporter;
+pub mod settings;
+pub mod status;
+pub mod write;

@@ -1,0 +1,403 @@
+//! The process: flags, watches, rounds, writes, the end.
+
+use std::{
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::{ArgAction, Args};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Client, runtime::watcher};
+use serde_json::Value;
+use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, sleep_until},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    agent::{Agent, HOST_ROOT, Options, Round},
+    events::{Transitions, event},
+    leave::is_uninstall,
+    reporter::{Reporter, Write},
+    settings::Kinds,
+    status::{Reporting, per_node, per_profile},
+    write::{self, code},
+};
+use crate::{
+    cluster::{
+        names,
+        resource::Resource,
+        watch::{Cache, Told, Watch, follow_all},
+    },
+    metrics::{self, Metrics},
+    process::{self, Common, Error, Readiness, certificate::Certificates, serve},
+};
+
+/// Puts profiles on this node, and reports where they stand.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// The node this runs on.
+    #[arg(long, env = "NODE_NAME", value_name = "NODE")]
+    node_name: String,
+    /// Put SeccompProfiles on the node.
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_seccomp: bool,
+    /// Put SelinuxProfiles on the node.
+    #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_selinux: bool,
+    /// Put AppArmorProfiles on the node.
+    #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_apparmor: bool,
+    /// Put RawSelinuxProfiles on the node too; without --with-selinux it has no effect.
+    #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_raw_selinux: bool,
+    /// Record profiles.
+    #[arg(long, env = "ENABLE_RECORDING", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_recording: bool,
+    /// Record only pods with the label spo.x-k8s.io/enable-recording=true.
+    #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_mem_optim: bool,
+    /// Serve metrics without TLS and to everybody.
+    #[arg(long, env = "ENABLE_INSECURE_METRICS_ACCESS", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_insecure_metrics_access: bool,
+    /// Where the host's root is, or those of its directories that are needed. `/` is this host; with any path but
+    /// that and the default nothing is loaded into a kernel.
+    #[arg(long, value_name = "DIR", default_value = HOST_ROOT)]
+    root: PathBuf,
+    /// The directory of the kubelet on the host.
+    #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
+    kubelet_dir: PathBuf,
+    /// The port of the metrics; 0 takes a free one, which the log names.
+    #[arg(long, value_name = "PORT", default_value_t = names::HTTPS_PORT)]
+    metrics_port: u16,
+    /// The directory with tls.crt and tls.key of the metrics.
+    #[arg(long, value_name = "DIR", default_value = names::METRICS_CERTIFICATE_DIR)]
+    metrics_cert_dir: PathBuf,
+    /// Leave SELinux modules to the `selinuxd` behind this socket instead of calling semodule.
+    #[arg(long, value_name = "SOCKET")]
+    selinuxd: Option<PathBuf>,
+}
+
+/// How long changes wait for others that come with them: after the last one, and after the first.
+const QUIET: Duration = Duration::from_millis(30);
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// How many requests are under way at once.
+const REQUESTS: usize = 8;
+
+/// The time between two looks at the host that nobody asked for; up to a quarter is added, so that nodes that
+/// started together do not stay together.
+const LOOK: Duration = Duration::from_secs(600);
+
+/// The wait before a round that may do what the last one could not: doubled each time, up to [`LOOK`].
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Runs until the process is told to end.
+///
+/// # Errors
+/// No host, a port that is taken, or no way to find the API server.
+pub fn run(arguments: &Arguments) -> Result<(), Error> {
+    process::run(arguments.common.verbosity, |stop| start(arguments, stop))
+}
+
+async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Error> {
+    let common = &arguments.common;
+    let namespaces = common.namespaces()?;
+    let watches = watches(common, namespaces.as_deref());
+    let options = Options {
+        root: arguments.root.clone(),
+        kubelet: arguments.kubelet_dir.clone(),
+        selinuxd: arguments.selinuxd.clone(),
+        kinds: Kinds {
+            seccomp: arguments.with_seccomp,
+            selinux: arguments.with_selinux,
+            raw_selinux: arguments.with_raw_selinux,
+            apparmor: arguments.with_apparmor,
+        },
+        namespaces: namespaces.clone(),
+    };
+    let agent = Agent::new(options, Cache::new(watches.clone()))?;
+    let reporting = Reporting {
+        node: arguments.node_name.clone(),
+        scope: common.profiles(),
+        operator_namespace: common.operator_namespace.clone(),
+    };
+    let ready = Readiness::waiting_for([CACHES, ROUND]);
+    let metrics = Arc::new(Metrics::new());
+    let client = Client::try_default().await?;
+    let certificates = Certificates::default();
+    let tls = match arguments.with_insecure_metrics_access {
+        true => None,
+        false => {
+            tokio::spawn(process::follow(
+                certificates.clone(),
+                arguments.metrics_cert_dir.clone(),
+                stop.clone(),
+            ));
+            Some(TlsAcceptor::from(Arc::new(certificates.server_config(Default::default())?)))
+        }
+    };
+    let guard = tls.is_some().then(|| metrics::Guard::new(client.clone()));
+    let router = metrics::router(Arc::clone(&metrics), guard);
+    let (scrapes, probes) =
+        (process::listen(arguments.metrics_port).await?, process::listen(common.health_port).await?);
+    tracing::info!(metrics = %scrapes.local_addr()?, probes = %probes.local_addr()?, node = reporting.node, "serving");
+    let limits = serve::Limits { connections: 64, ..serve::Limits::default() };
+    let servers = tokio::spawn(futures::future::join(
+        serve::serve(scrapes, tls, router, limits, stop.clone()),
+        serve::serve(probes, None, ready.probes(), limits, stop.clone()),
+    ));
+    let early = write::fleet(client.clone(), &common.operator_namespace).await;
+    let mut work = Loop {
+        client: client.clone(),
+        agent: Some(agent),
+        round: None,
+        reporter: Reporter::default(),
+        transitions: Transitions::new(Instant::now()),
+        mode: StatusMode::default(),
+        dirty: None,
+        look_at: Instant::now() + LOOK,
+        failures: 0,
+        reporting,
+        ready,
+        metrics,
+    };
+    work.run(watches, namespaces.as_deref(), &stop).await?;
+    let late = write::fleet(client, &common.operator_namespace).await;
+    if is_uninstall(early, late) {
+        tracing::info!("the operator is being uninstalled: everything that it put on this node is removed");
+        let agent = work.agent.take();
+        let left = tokio::task::spawn_blocking(move || agent.map(|agent| agent.leave())).await?;
+        if let Some(report) = left.transpose()? {
+            for (path, reason) in report.stuck {
+                tracing::warn!(%path, reason, "cannot be removed");
+            }
+        }
+    }
+    let _ = servers.await;
+    Ok(())
+}
+
+const CACHES: &str = "the caches";
+const ROUND: &str = "the first look at the host";
+
+fn watches(common: &Common, namespaces: Option<&[NamespaceName]>) -> Vec<Watch> {
+    let profiles = Resource::PROFILES.into_iter();
+    let mut watches: Vec<Watch> =
+        profiles.flat_map(|resource| Watch::all(resource, common.profiles(), namespaces)).collect();
+    watches.push(Watch {
+        resource: Resource::Of(Kind::SecurityProfilesOperatorDaemon),
+        namespace: Some(common.operator_namespace.clone()),
+    });
+    watches
+}
+
+/// Everything that the loop works with.
+struct Loop {
+    client: Client,
+    /// Away while a round is under way.
+    agent: Option<Agent>,
+    round: Option<JoinHandle<(Agent, Round)>>,
+    reporter: Reporter,
+    transitions: Transitions,
+    mode: StatusMode,
+    /// The first and the last change that no round has seen.
+    dirty: Option<(Instant, Instant)>,
+    look_at: Instant,
+    failures: u32,
+    reporting: Reporting,
+    ready: Readiness,
+    metrics: Arc<Metrics>,
+}
+
+type Done = (Write, Result<Option<Value>, kube::Error>);
+
+impl Loop {
+    async fn run(
+        &mut self,
+        watches: Vec<Watch>,
+        namespaces: Option<&[NamespaceName]>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let scope = self.reporting.scope;
+        // Small pages: a list is held several times over while it is read.
+        let config = watcher::Config::default().page_size(100);
+        let mut events = follow_all(&self.client, scope, &config, watches);
+        let own = format!("{}={}", names::NODE_LABEL, self.reporting.node_label());
+        let statuses = Watch::all(Resource::Of(Kind::SecurityProfileNodeStatus), scope, namespaces);
+        let mut statuses = follow_all(&self.client, scope, &config.labels(&own), statuses);
+        let mut writes = FuturesUnordered::new();
+        loop {
+            while writes.len() < REQUESTS
+                && let Some(write) = self.reporter.next(Instant::now())
+            {
+                writes.push(perform(self.client.clone(), scope, write));
+            }
+            let start = self.next_round();
+            let wake = self.reporter.wake().unwrap_or_else(|| Instant::now() + LOOK);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(told) = events.next(), if self.agent.is_some() => self.told(told),
+                Some((_, event)) = statuses.next() => self.reporter.told(event, Instant::now()),
+                Some(done) = writes.next(), if !writes.is_empty() => self.done(done),
+                finished = finished(&mut self.round), if self.round.is_some() => {
+                    self.round = None;
+                    let (agent, round) = finished?;
+                    self.agent = Some(agent);
+                    self.finished(round);
+                }
+                () = sleep_until(start.into()), if self.agent.is_some() => self.start(),
+                () = sleep_until(wake.into()), if writes.len() < REQUESTS => {}
+            }
+        }
+        if let Some(round) = self.round.take() {
+            self.agent = Some(round.await?.0);
+        }
+        // What has been sent is better heard to the end, but not for long.
+        let mut rest = pin!(async { while writes.next().await.is_some() {} });
+        tokio::select! { () = &mut rest => {}, () = sleep(Duration::from_secs(2)) => {} }
+        Ok(())
+    }
+
+    fn told(&mut self, (watch, event): Told) {
+        let now = Instant::now();
+        if let Some(agent) = &mut self.agent {
+            agent.cache.apply((watch, lean(event)));
+        }
+        self.dirty = Some((self.dirty.map_or(now, |(first, _)| first), now));
+    }
+
+    /// When the next round is due.
+    fn next_round(&self) -> Instant {
+        match self.dirty {
+            Some((first, last)) if self.is_complete() => {
+                (last + QUIET).min(first + LONGEST).min(self.look_at)
+            }
+            _ => self.look_at,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.agent.as_ref().is_some_and(|agent| agent.cache.is_complete())
+    }
+
+    fn start(&mut self) {
+        self.look_at = Instant::now() + LOOK + spread(&self.reporting.node);
+        if !self.is_complete() {
+            return;
+        }
+        self.ready.is_there(CACHES);
+        self.dirty = None;
+        let Some(mut agent) = self.agent.take() else { return };
+        self.round = Some(tokio::task::spawn_blocking(move || {
+            let round = agent.round();
+            (agent, round)
+        }));
+    }
+
+    fn finished(&mut self, round: Round) {
+        let now = Instant::now();
+        self.metrics.round(&round);
+        if round.retry {
+            let wait = RETRY.saturating_mul(1 << self.failures.min(10)).min(LOOK);
+            self.look_at = self.look_at.min(now + wait);
+            self.failures += 1;
+        } else {
+            self.failures = 0;
+        }
+        self.mode = round.mode.unwrap_or(self.mode);
+        let objects = match self.mode {
+            StatusMode::PerProfile => per_profile(&round.standings, &self.reporting),
+            StatusMode::PerNode => per_node(&round.standings, &self.reporting),
+        };
+        self.tell_errors(&round, now);
+        self.reporter.want(self.mode, objects, now);
+        self.ready.is_there(ROUND);
+        let written: u64 = round.updated.values().sum();
+        tracing::debug!(profiles = round.standings.len(), written, took = ?round.took, "looked at the host");
+    }
+
+    fn tell_errors(&mut self, round: &Round, now: Instant) {
+        let reporting = &self.reporting;
+        let known = |standing: &super::agent::Standing| {
+            let subject = &standing.subject;
+            let name = spo_model::names::node_status_name(subject.kind(), &subject.key, &reporting.node);
+            let namespace = subject.key.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
+            self.reporter.known_state(&(namespace, name))
+        };
+        for standing in self.transitions.to_error(&round.standings, known) {
+            let (kind, key) = (standing.subject.kind(), &standing.subject.key);
+            let reason = standing.reason.map_or("", |reason| reason.word(kind));
+            let message = standing.message.as_deref().unwrap_or_default();
+            tracing::warn!(%kind, profile = %key, reason, message, "the profile is not on this node");
+            self.metrics.error(kind, key, reason);
+            if self.transitions.may_tell(now) {
+                let event = event(standing, &self.reporting.node, Timestamp::now());
+                tokio::spawn(write::event(self.client.clone(), event));
+            }
+        }
+    }
+
+    fn done(&mut self, (write, result): Done) {
+        let result = match &result {
+            Ok(object) => Ok(object.as_ref()),
+            Err(error) => {
+                let (namespace, name) = write.name();
+                tracing::warn!(namespace, name, code = code(error), %error, "a node status is not written yet");
+                Err(())
+            }
+        };
+        self.reporter.done(&write, result, Instant::now());
+    }
+}
+
+async fn perform(client: Client, scope: spo_model::kind::Scope, write: Write) -> Done {
+    let result = write::write(client, scope, &write).await;
+    (write, result)
+}
+
+async fn finished(round: &mut Option<JoinHandle<(Agent, Round)>>) -> Result<(Agent, Round), Error> {
+    match round {
+        Some(round) => Ok(round.await?),
+        None => std::future::pending().await,
+    }
+}
+
+/// Up to a quarter of [`LOOK`], the same for one node each time.
+fn spread(node: &str) -> Duration {
+    let sum = node.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    LOOK.mul_f64(f64::from(sum % 1000) / 4000.0)
+}
+
+/// Without what no agent reads: it would be kept for every profile.
+fn lean(event: watcher::Event<Value>) -> watcher::Event<Value> {
+    let strip = |mut document: Value| {
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("status");
+        }
+        for field in ["ownerReferences", "finalizers", "selfLink"] {
+            if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove(field);
+            }
+        }
+        if let Some(annotations) =
+            document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+        {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        document
+    };
+    match event {
+        watcher::Event::Apply(document) => watcher::Event::Apply(strip(document)),
+        watcher::Event::InitApply(document) => watcher::Event::InitApply(strip(document)),
+        other => other,
+    }
+}

@@ -1,0 +1,97 @@
+//! What the agent is to do: its flags, and what the cluster's settings say.
+
+use spo_model::{daemon::StatusMode, kind::Kind, object::AnyObject};
+use spo_node::restrictions::Restrictions;
+
+use crate::cluster::{
+    names,
+    resource::Resource,
+    watch::{Cache, Entry},
+};
+
+/// The kinds that are put on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// SeccompProfiles.
+    pub seccomp: bool,
+    /// SelinuxProfiles, and RawSelinuxProfiles if these are not off by themselves.
+    pub selinux: bool,
+    /// RawSelinuxProfiles.
+    pub raw_selinux: bool,
+    /// AppArmorProfiles.
+    pub apparmor: bool,
+}
+
+impl Kinds {
+    /// Why profiles of a kind are left alone; `None` if they are not.
+    pub fn off(&self, kind: Kind) -> Option<&'static str> {
+        let (on, why) = match kind {
+            Kind::SeccompProfile => (self.seccomp, "seccomp is switched off: --with-seccomp of the agent"),
+            Kind::AppArmorProfile => (
+                self.apparmor,
+                "AppArmor is not enabled: spec.enableAppArmor of the SecurityProfilesOperatorDaemon",
+            ),
+            Kind::RawSelinuxProfile if self.selinux => (
+                self.raw_selinux,
+                "raw SELinux profiles are not enabled: spec.selinux.enableRawSelinuxProfiles of the \
+                 SecurityProfilesOperatorDaemon",
+            ),
+            Kind::SelinuxProfile | Kind::RawSelinuxProfile => (
+                self.selinux,
+                "SELinux is not enabled: spec.selinux.enable of the SecurityProfilesOperatorDaemon",
+            ),
+            _ => (false, "not a profile"),
+        };
+        (!on).then_some(why)
+    }
+}
+
+/// What the SecurityProfilesOperatorDaemon says to the agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What profiles may be, or why that cannot be told: then nothing new is let through.
+    pub allowed: Result<Restrictions, String>,
+    /// How the node reports; `None` if that cannot be told: then it stays as it is.
+    pub mode: Option<StatusMode>,
+}
+
+impl Settings {
+    /// The settings among what is watched: the object of the well-known name, else the first. Without one,
+    /// everything is allowed.
+    pub fn of(cache: &Cache) -> Self {
+        let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
+        let mut all: Vec<_> = cache.entries().filter(|(resource, ..)| *resource == settings).collect();
+        all.sort_by_key(|(_, name, _)| (name.1 != names::SPOD, *name));
+        match all.first() {
+            None => Self { allowed: Ok(Restrictions::default()), mode: Some(StatusMode::default()) },
+            Some((_, _, Entry::Unreadable(reason, _))) => Self { allowed: Err(reason.clone()), mode: None },
+            Some((_, _, Entry::Object(object))) => match &**object {
+                AnyObject::SecurityProfilesOperatorDaemon(daemon) => Self {
+                    allowed: Restrictions::of(&daemon.spec).map_err(|problems| {
+                        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                    }),
+                    mode: Some(daemon.spec.status_mode.unwrap_or_default()),
+                },
+                other => Self { allowed: Err(format!("{} is no settings", other.kind())), mode: None },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_off_says_how_it_is_switched_on() {
+        let kinds = Kinds { seccomp: true, selinux: true, raw_selinux: false, apparmor: false };
+        assert_eq!(kinds.off(Kind::SeccompProfile), None);
+        assert_eq!(kinds.off(Kind::SelinuxProfile), None);
+        assert!(kinds.off(Kind::AppArmorProfile).is_some_and(|why| why.contains("spec.enableAppArmor")));
+        let raw = kinds.off(Kind::RawSelinuxProfile);
+        assert!(raw.is_some_and(|why| why.contains("enableRawSelinuxProfiles")));
+        // Without SELinux the way out is SELinux, not the switch behind it.
+        let none = Kinds { selinux: false, ..kinds };
+        assert!(none.off(Kind::RawSelinuxProfile).is_some_and(|why| why.contains("spec.selinux.enable of")));
+    }
+}

@@ -1,0 +1,368 @@
+//! The agent on a real API server: several nodes, each a folder, with the rights that the agent's service account has.
+
+use std::{
+    error::Error,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use spo_tests::{
+    api_server::{ApiServer, commands, free_port},
+    binary, installed, skip, workspace,
+};
+
+const GROUP: &str = "security-profiles-operator.x-k8s.io";
+const OPERATOR: &str = "security-profiles-operator";
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// What a node says about a profile: profile, node, state, message.
+type Said = [String; 4];
+
+/// A server with our definitions and the agent's rights, and the agents on it.
+struct Cluster {
+    server: ApiServer,
+    operator: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+/// What an agent serves on.
+#[derive(Clone, Copy)]
+struct Ports {
+    health: u16,
+    metrics: u16,
+}
+
+impl Cluster {
+    fn start() -> Result<Option<Self>, Box<dyn Error>> {
+        if commands().is_none() {
+            skip(
+                "api-server",
+                "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS",
+            );
+            return Ok(None);
+        }
+        if !installed("api-server", &["etcd"]) {
+            return Ok(None);
+        }
+        let operator = binary("spo-operator", "spo-operator");
+        let folder = tempfile::tempdir()?;
+        let policy = folder.path().join("audit.json");
+        fs::write(&policy, audit_policy().to_string())?;
+        let policy = format!("--audit-policy-file={}", policy.display());
+        let server = ApiServer::start_with(&[&policy, "--audit-log-path=audit.log"])?;
+        let mut all = String::new();
+        for entry in fs::read_dir(workspace().join("deploy/crds/namespaced"))? {
+            let mut definition: Value = serde_saphyr::from_str(&fs::read_to_string(entry?.path())?)?;
+            definition["spec"]["conversion"] = json!({ "strategy": "None" });
+            all.push_str(&format!("---\n{definition}\n"));
+        }
+        // The policy file has to live as long as the server may be started again.
+        fs::copy(folder.path().join("audit.json"), server.dir().join("audit.json"))?;
+        std::mem::forget(folder);
+        let mut this = Self { server, operator, kubeconfig: PathBuf::new() };
+        this.kubectl(&["apply", "--server-side", "-f", "-"], &all)?;
+        this.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+        for namespace in ["production", OPERATOR] {
+            this.kubectl(&["create", "namespace", namespace], "")?;
+        }
+        this.kubectl(&["apply", "-f", "-"], &rights().to_string())?;
+        let token = this.kubectl(&["create", "token", "spod", "-n", OPERATOR], "")?;
+        this.kubeconfig = this.server.kubeconfig_of(token.trim())?;
+        Ok(Some(this))
+    }
+
+    /// Runs kubectl, which has to succeed.
+    fn kubectl(&self, arguments: &[&str], stdin: &str) -> Result<String, Box<dyn Error>> {
+        let output = self.server.kubectl(arguments, stdin)?;
+        match output.status.success() {
+            true => Ok(text(&output)),
+            false => Err(format!("kubectl {}: {}", arguments.join(" "), text(&output)).into()),
+        }
+    }
+
+    fn apply(&self, document: &Value) -> Outcome {
+        self.kubectl(&["apply", "-f", "-"], &document.to_string()).map(drop)
+    }
+
+    /// Starts an agent and waits until it is ready.
+    fn agent(&mut self, node: &str, flags: &[&str]) -> Result<Ports, Box<dyn Error>> {
+        let ports = Ports { health: free_port()?, metrics: free_port()? };
+        let root = self.root(node);
+        fs::create_dir_all(&root)?;
+        let mut command = Command::new(&self.operator);
+        command
+            .args(["daemon", "--health-port", &ports.health.to_string()])
+            .args(["--metrics-port", &ports.metrics.to_string(), "--root"])
+            .arg(&root)
+            .args(flags)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("OPERATOR_NAMESPACE", OPERATOR)
+            .env("NODE_NAME", node);
+        self.server.spawn(&mut command, &format!("{node}.log"))?;
+        self.until_ready(node, ports)?;
+        Ok(ports)
+    }
+
+    fn until_ready(&self, node: &str, ports: Ports) -> Outcome {
+        let log = self.server.dir().join(format!("{node}.log"));
+        until(&format!("{node} is ready: {}", log.display()), || {
+            let answer = http(ports.health, "/readyz", "");
+            Ok(answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")))
+        })
+        .map_err(|error| format!("{error}: {}", fs::read_to_string(&log).unwrap_or_default()).into())
+    }
+
+    fn root(&self, node: &str) -> PathBuf {
+        self.server.dir().join("nodes").join(node)
+    }
+
+    fn file(&self, node: &str, profile: &str) -> PathBuf {
+        self.root(node).join(format!("var/lib/kubelet/seccomp/operator/production/{profile}.json"))
+    }
+
+    /// What all nodes say about all profiles, in order.
+    fn said(&self) -> Result<Vec<Said>, Box<dyn Error>> {
+        let list = self.kubectl(&["get", "spns", "-A", "-o", "json"], "")?;
+        let list: Value = serde_json::from_str(&list)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let items = list["items"].as_array().into_iter().flatten();
+        let mut found: Vec<Said> = items
+            .map(|item| {
+                let (status, owner) = (&item["status"], &item["metadata"]["ownerReferences"][0]["name"]);
+                [
+                    text(owner),
+                    text(&item["spec"]["nodeName"]),
+                    text(&status["status"]),
+                    text(&status["message"]),
+                ]
+            })
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Waits until every node says the same about some profiles. Gives back the messages.
+    fn until_state(
+        &self,
+        profiles: &[&str],
+        nodes: &[&str],
+        state: &str,
+    ) -> Result<Vec<String>, Box<dyn Error>> {
+        let mut last = Vec::new();
+        until(&format!("{profiles:?} {state}"), || {
+            last = self.said()?;
+            last.retain(|[profile, ..]| profiles.contains(&profile.as_str()));
+            let right = |[_, node, said, _]: &Said| nodes.contains(&node.as_str()) && said == state;
+            Ok(last.len() == nodes.len() * profiles.len() && last.iter().all(right))
+        })
+        .map_err(|error| format!("{error}: {last:?}"))?;
+        Ok(last.into_iter().map(|[.., message]| message).collect())
+    }
+
+    /// The successful writes that agents have made so far: verb, resource, name.
+    fn writes(&self) -> Result<Vec<[String; 3]>, Box<dyn Error>> {
+        // Lines are written behind the answers.
+        thread::sleep(Duration::from_millis(300));
+        let log = fs::read_to_string(self.server.dir().join("audit.log"))?;
+        let mut writes = Vec::new();
+        for line in log.lines() {
+            let event: Value = serde_json::from_str(line)?;
+            if event["user"]["username"] != format!("system:serviceaccount:{OPERATOR}:spod") {
+                continue;
+            }
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let what = &event["objectRef"];
+            writes.push([text(&event["verb"]), text(&what["resource"]), text(&what["name"])]);
+        }
+        Ok(writes)
+    }
+
+    fn status_writes(&self) -> Result<usize, Box<dyn Error>> {
+        let writes = self.writes()?;
+        Ok(writes.iter().filter(|[_, resource, _]| resource == "securityprofilenodestatuses").count())
+    }
+}
+
+/// Only writes, each once, when they are done.
+fn audit_policy() -> Value {
+    json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [{ "level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"] }] })
+}
+
+/// What an agent may do, and no more.
+fn rights() -> Value {
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
+    let profiles = [
+        "seccompprofiles",
+        "selinuxprofiles",
+        "rawselinuxprofiles",
+        "apparmorprofiles",
+        "apparmorprofilealiases",
+    ];
+    let account = json!({ "name": "spod", "namespace": OPERATOR });
+    let subject = json!({ "kind": "ServiceAccount", "name": "spod", "namespace": OPERATOR });
+    json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": account },
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default", "namespace": OPERATOR } },
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "stranger", "namespace": OPERATOR } },
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "spod" },
+          "rules": [
+            rule(GROUP, &profiles, &["list", "watch"]),
+            rule(GROUP, &["securityprofilenodestatuses"], &["list", "watch", "create", "patch", "delete"]),
+            rule("", &["events"], &["create"]),
+            rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
+            rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
+          ] },
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "spod" },
+          "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "spod" },
+          "subjects": [subject] },
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": account,
+          "rules": [
+            rule(GROUP, &["securityprofilesoperatordaemons"], &["list", "watch"]),
+            rule("apps", &["daemonsets"], &["get"]),
+          ] },
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": account,
+          "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "spod" },
+          "subjects": [subject] },
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+          "metadata": { "name": "spo-metrics-client" },
+          "rules": [{ "nonResourceURLs": ["/metrics", "/metrics-spod"], "verbs": ["get"] }] },
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+          "metadata": { "name": "spo-metrics-client" },
+          "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "spo-metrics-client" },
+          "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": OPERATOR }] },
+    ]})
+}
+
+fn profile(name: &str, syscalls: &[&str], base: Option<&str>) -> Value {
+    let mut profile = json!({
+        "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile",
+        "metadata": { "name": name, "namespace": "production" },
+        "spec": { "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "action": "SCMP_ACT_ALLOW", "names": syscalls }] },
+    });
+    if let Some(base) = base {
+        profile["spec"]["baseProfileName"] = json!(base);
+    }
+    profile
+}
+
+#[allow(dead_code)]
+fn settings(spec: &Value) -> Value {
+    json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfilesOperatorDaemon",
+        "metadata": { "name": "spod", "namespace": OPERATOR }, "spec": spec })
+}
+
+/// Waits until something holds.
+fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Box<dyn Error>>) -> Outcome {
+    let start = Instant::now();
+    while !holds()? {
+        if start.elapsed() > Duration::from_secs(45) {
+            return Err(format!("waited in vain: {what}").into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The answer to a request without TLS.
+fn http(port: u16, path: &str, headers: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n");
+    let mut answer = String::new();
+    stream.write_all(request.as_bytes()).ok()?;
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn read(path: &Path) -> Result<String, Box<dyn Error>> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+#[test]
+fn profiles_land_on_every_node_with_one_write_each() -> Outcome {
+    let Some(mut cluster) = Cluster::start()? else { return Ok(()) };
+    let nodes = ["node-a", "node-b", "node-c"];
+    let mut ports = Vec::new();
+    for node in nodes {
+        ports.push(cluster.agent(node, &["--with-insecure-metrics-access"])?);
+    }
+    // Section 2 of the guide, as written.
+    let guide = fs::read_to_string(workspace().join("examples/guide/02-seccomp.yaml"))?;
+    cluster.kubectl(&["apply", "-f", "-"], &guide)?;
+    cluster.until_state(&["restricted-workload"], &nodes, "Installed")?;
+    for node in nodes {
+        let file: Value = serde_json::from_str(&read(&cluster.file(node, "restricted-workload"))?)?;
+        assert_eq!(file["defaultAction"], "SCMP_ACT_ERRNO", "{node}: {file}");
+    }
+    assert_eq!(cluster.status_writes()?, 3, "{:?}", cluster.writes()?);
+    let list = cluster.kubectl(&["get", "spns", "-n", "production", "-o", "json"], "")?;
+    let list: Value = serde_json::from_str(&list)?;
+    let first = &list["items"][0];
+    assert_eq!(first["metadata"]["ownerReferences"][0]["kind"], "SeccompProfile", "{first}");
+    assert_eq!(first["metadata"]["labels"]["spo.x-k8s.io/profile-kind"], "SeccompProfile");
+    assert_eq!(first["status"]["observedGeneration"], 1);
+
+    // Many at once: one write each. A change: one more each. Somebody else's label or annotation: none.
+    let many: Vec<Value> = (0..20).map(|i| profile(&format!("p{i}"), &["read", "write"], None)).collect();
+    cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": many }))?;
+    let names: Vec<String> = (0..20).map(|i| format!("p{i}")).collect();
+    cluster.until_state(&names.iter().map(String::as_str).collect::<Vec<_>>(), &nodes, "Installed")?;
+    assert_eq!(cluster.status_writes()?, 3 + 20 * 3);
+    cluster.apply(&profile("p0", &["read", "write", "close"], None))?;
+    until("the change is on the nodes", || {
+        Ok(nodes.iter().all(|node| read(&cluster.file(node, "p0")).is_ok_and(|file| file.contains("close"))))
+    })?;
+    until("the change is reported", || Ok(cluster.status_writes()? == 3 + 20 * 3 + 3))?;
+    cluster.kubectl(&["label", "seccompprofile", "p1", "-n", "production", "a=b"], "")?;
+    cluster.kubectl(&["annotate", "seccompprofile", "p1", "-n", "production", "a=b"], "")?;
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(cluster.status_writes()?, 66, "nothing changed");
+
+    // A restart, polite or not, writes nothing and leaves everything.
+    let before = fs::metadata(cluster.file("node-a", "p0"))?.modified()?;
+    cluster.server.kill("node-a")?;
+    cluster.server.start_again("node-a")?;
+    cluster.until_ready("node-a", ports[0])?;
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(cluster.status_writes()?, 66, "a restart changes nothing: {:?}", cluster.writes()?);
+    assert_eq!(fs::metadata(cluster.file("node-a", "p0"))?.modified()?, before);
+
+    // Deletion. Nobody collects garbage here, so the agents do it themselves.
+    cluster.kubectl(&["delete", "seccompprofile", "p0", "-n", "production"], "")?;
+    until("the files are gone", || Ok(nodes.iter().all(|node| !cluster.file(node, "p0").exists())))?;
+    until("the statuses are gone", || Ok(!cluster.said()?.iter().any(|[profile, ..]| profile == "p0")))?;
+
+    // What a finalizer holds stays until it is let go.
+    let mut held = profile("held", &["read"], None);
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    cluster.apply(&held)?;
+    cluster.until_state(&["held"], &nodes, "Installed")?;
+    cluster.kubectl(&["delete", "seccompprofile", "held", "-n", "production", "--wait=false"], "")?;
+    cluster.until_state(&["held"], &nodes, "Terminating")?;
+    assert!(cluster.file("node-b", "held").exists());
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    cluster
+        .kubectl(&["patch", "seccompprofile", "held", "-n", "production", "--type=merge", "-p", free], "")?;
+    until("it is gone", || Ok(!cluster.file("node-b", "held").exists()))?;
+
+    // Metrics, in both formats.
+    let metrics = http(ports[1].metrics, "/metrics-spod", "").unwrap_or_default();
+    assert!(
+        metrics.contains("security_profiles_operator_seccomp_profile_total{operation=\"update\"} 23\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("# TYPE security_profiles_operator_seccomp_profile_audit_total counter\n"));
+    Ok(())
+}
