@@ -24,8 +24,34 @@ pub struct ApiServer {
     dir: tempfile::TempDir,
     commands: PathBuf,
     processes: Vec<Child>,
+    servers: Vec<Server>,
     authority: Authority,
     url: String,
+}
+
+/// `etcd` or `kube-apiserver`, which can be ended and started again.
+struct Server {
+    name: &'static str,
+    command: Command,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts it; its output goes behind what is in its file already.
+    fn start(&mut self, dir: &Path) -> Result<(), Box<dyn Error>> {
+        let log =
+            fs::File::options().create(true).append(true).open(dir.join(format!("{}.log", self.name)))?;
+        let command = self.command.current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn()?);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 struct Authority {
@@ -54,6 +80,15 @@ impl ApiServer {
     /// # Errors
     /// The commands are missing, or the server does not come up.
     pub fn start() -> Result<Self, Box<dyn Error>> {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with more flags for `kube-apiserver`. Relative paths are below [`Self::dir`], where
+    /// `audit-policy.yaml` writes down every request without its contents.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(flags: &[&str]) -> Result<Self, Box<dyn Error>> {
         let commands = commands().ok_or("there is no kube-apiserver")?;
         let dir = tempfile::tempdir()?;
         let authority = Authority::new()?;
@@ -68,52 +103,77 @@ impl ApiServer {
             ("client.key", &client_key),
             ("account.key", &account.serialize_pem()),
             ("account.pub", &account.public_key_pem()),
+            ("audit-policy.yaml", &AUDIT_POLICY.to_owned()),
         ] {
             fs::write(dir.path().join(name), text)?;
         }
         let [etcd, peers, api] = [free_port()?, free_port()?, free_port()?];
         let url = format!("https://127.0.0.1:{api}");
-        let mut this = Self { dir, commands, processes: Vec::new(), authority, url };
+        let mut this = Self { dir, commands, processes: Vec::new(), servers: Vec::new(), authority, url };
         let own = this.commands.join("etcd");
         let etcd_command = if own.exists() { own } else { PathBuf::from("etcd") };
-        this.spawn(
-            Command::new(etcd_command)
-                .arg("--unsafe-no-fsync")
-                .args(["--data-dir", "etcd"])
-                .args(["--listen-client-urls", &format!("http://127.0.0.1:{etcd}")])
-                .args(["--advertise-client-urls", &format!("http://127.0.0.1:{etcd}")])
-                .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peers}")]),
-            "etcd.log",
-        )?;
-        this.spawn(
-            Command::new(this.commands.join("kube-apiserver"))
-                .arg("--bind-address=127.0.0.1")
-                .arg(format!("--secure-port={api}"))
-                .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
-                .args(["--tls-cert-file=server.crt", "--tls-private-key-file=server.key"])
-                .args(["--client-ca-file=ca.crt", "--authorization-mode=RBAC"])
-                .args([
-                    "--service-account-issuer=https://kubernetes",
-                    "--service-account-key-file=account.pub",
-                ])
-                .args([
-                    "--service-account-signing-key-file=account.key",
-                    "--service-cluster-ip-range=10.0.0.0/24",
-                ])
-                .args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"]),
-            "api.log",
-        )?;
+        let mut etcd_server = Command::new(etcd_command);
+        etcd_server
+            .arg("--unsafe-no-fsync")
+            .args(["--data-dir", "etcd"])
+            .args(["--listen-client-urls", &format!("http://127.0.0.1:{etcd}")])
+            .args(["--advertise-client-urls", &format!("http://127.0.0.1:{etcd}")])
+            .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peers}")]);
+        let mut api_server = Command::new(this.commands.join("kube-apiserver"));
+        api_server
+            .arg("--bind-address=127.0.0.1")
+            .arg(format!("--secure-port={api}"))
+            .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
+            .args(["--tls-cert-file=server.crt", "--tls-private-key-file=server.key"])
+            .args(["--client-ca-file=ca.crt", "--authorization-mode=RBAC"])
+            .args(["--service-account-issuer=https://kubernetes", "--service-account-key-file=account.pub"])
+            .args([
+                "--service-account-signing-key-file=account.key",
+                "--service-cluster-ip-range=10.0.0.0/24",
+            ])
+            .args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"])
+            .args(flags);
+        for (name, command) in [("etcd", etcd_server), ("api", api_server)] {
+            this.servers.push(Server { name, command, child: None });
+            this.start_again(name)?;
+        }
         fs::write(this.kubeconfig(), this.kubeconfig_text())?;
+        this.wait()?;
+        Ok(this)
+    }
+
+    /// Waits until the API server says that it is ready.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn wait(&mut self) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
-        while !this.kubectl(&["get", "--raw", "/readyz"], "")?.status.success() {
-            if start.elapsed() > DEADLINE {
-                let log = fs::read_to_string(this.dir.path().join("api.log"))?;
+        while !self.kubectl(&["get", "--raw", "/readyz"], "")?.status.success() {
+            let ended = self.servers.iter_mut().any(|server| {
+                server.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
+            });
+            if ended || start.elapsed() > DEADLINE {
+                let log = fs::read_to_string(self.dir.path().join("api.log"))?;
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
                 return Err(format!("the API server does not come up: {}", last.join("\n")).into());
             }
             thread::sleep(Duration::from_millis(200));
         }
-        Ok(this)
+        Ok(())
+    }
+
+    /// Kills `etcd` or `api`.
+    pub fn kill(&mut self, name: &str) {
+        self.servers.iter_mut().filter(|server| server.name == name).for_each(Server::stop);
+    }
+
+    /// Starts `etcd` or `api` again; [`Self::wait`] says when it is back.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_again(&mut self, name: &str) -> Result<(), Box<dyn Error>> {
+        let dir = self.dir.path().to_owned();
+        self.servers.iter_mut().filter(|server| server.name == name).try_for_each(|server| server.start(&dir))
     }
 
     /// A folder that lives as long as the server.
@@ -188,12 +248,17 @@ impl ApiServer {
     }
 }
 
+/// Every request once, when it has been answered.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+    "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
+
 impl Drop for ApiServer {
     fn drop(&mut self) {
         for child in self.processes.iter_mut().rev() {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.servers.iter_mut().rev().for_each(Server::stop);
     }
 }
 
