@@ -5,6 +5,7 @@
 //! * [`aggregate`]: where a profile stands on all nodes together.
 //! * [`workloads`]: which profiles a pod uses.
 //! * [`webhook`]: admission and conversion for the API server.
+//! * [`manager`]: what happens once per cluster: configuration, certificates, status, election.
 //! * [`cluster`]: what things are called in a cluster, and the objects of the group as watches tell them.
 //! * [`process`]: what every process has: flags, log, probes, certificates.
 //!
@@ -30,6 +31,7 @@
 
 pub mod aggregate;
 pub mod cluster;
+pub mod manager;
 pub mod process;
 pub mod standalone;
 pub mod webhook;

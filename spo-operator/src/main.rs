@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spo_model::{crd, kind::Scope, manifest::Limits};
 use spo_operator::{
-    process,
+    manager, process,
     standalone::{self, Options, Report, RunError},
     webhook,
 };
@@ -28,6 +28,8 @@ enum Command {
     Crds(Crds),
     /// Answer the API server: admission and conversion.
     Webhook(webhook::process::Arguments),
+    /// Run the controllers of which there is one per cluster.
+    Manager(manager::process::Arguments),
 }
 
 /// Reads every manifest of a directory and puts its profiles below a root directory: seccomp filters for the
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Standalone(args) => run_standalone(&args),
         Command::Crds(args) => write_crds(&args),
+        Command::Manager(args) => manager::process::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Webhook(args) => webhook::process::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
