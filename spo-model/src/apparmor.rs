@@ -252,6 +252,17 @@ pub struct AppArmorProfileStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])))]
     pub conditions: Option<Vec<Condition>>,
+    /// Pods that use the profile, as `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
+    pub active_workloads: Option<Vec<String>>,
+    /// How many of the pods there are; the list names some of them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int64")))]
+    pub active_workload_count: Option<i64>,
+    /// On how many nodes it is installed, of how many that could have it, for example `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
 }
 
 /// The fields as documents have them; at most one of the two bodies may be there.

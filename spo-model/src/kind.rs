@@ -154,14 +154,15 @@ impl Kind {
         const AGE: Column =
             Column { name: "Age", type_: "date", json_path: ".metadata.creationTimestamp", priority: 0 };
         const STATUS: Column = text("Status", ".status.status", 0);
+        const NODES: Column = text("Nodes", ".status.nodes", 0);
         match self {
             Self::SeccompProfile => {
-                const { &[STATUS, AGE, text("LocalhostProfile", ".status.localhostProfile", 10)] }
+                const { &[STATUS, NODES, AGE, text("LocalhostProfile", ".status.localhostProfile", 10)] }
             }
             Self::SelinuxProfile | Self::RawSelinuxProfile => {
-                const { &[text("Usage", ".status.usage", 0), text("State", ".status.status", 0)] }
+                const { &[text("Usage", ".status.usage", 0), text("State", ".status.status", 0), NODES] }
             }
-            Self::AppArmorProfile => const { &[STATUS] },
+            Self::AppArmorProfile => const { &[STATUS, NODES] },
             Self::ProfileRecording => const { &[text("PodSelector", ".spec.podSelector", 10)] },
             Self::ProfileBinding => &[],
             Self::SecurityProfileNodeStatus => const { &[STATUS, AGE, text("Node", ".spec.nodeName", 10)] },

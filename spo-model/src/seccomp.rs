@@ -490,6 +490,13 @@ pub struct SeccompProfileStatus {
     /// The value for a pod's `localhostProfile`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub localhost_profile: Option<String>,
+    /// How many of the pods there are; the list names some of them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int64")))]
+    pub active_workload_count: Option<i64>,
+    /// On how many nodes it is installed, of how many that could have it, for example `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
 }
 
 fn check_syscall_name(text: &str) -> Result<(), &'static str> {

@@ -154,6 +154,13 @@ pub struct SelinuxProfileStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub active_workloads: Option<Vec<String>>,
+    /// How many of the pods there are; the list names some of them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0), extend("format" = "int64")))]
+    pub active_workload_count: Option<i64>,
+    /// On how many nodes it is installed, of how many that could have it, for example `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the type of the field whose default it is")]

@@ -9,6 +9,7 @@
 //! * [`webhook`]: admission and conversion for the API server.
 //! * [`render`]: what the operator's configuration becomes in a cluster, and the files of `deploy/`.
 //! * [`non_root_enabler`]: prepares a node, once, with the rights that the agent then does without.
+//! * [`manager`]: what happens once per cluster: configuration, certificates, status, election.
 //! * [`cluster`]: what things are called in a cluster, and the objects of the group as watches tell them.
 //! * [`process`]: what every process has: flags, log, probes, certificates.
 //!
@@ -35,6 +36,7 @@
 pub mod aggregate;
 pub mod cluster;
 pub mod daemon;
+pub mod manager;
 pub mod metrics;
 pub mod non_root_enabler;
 pub mod process;

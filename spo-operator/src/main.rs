@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spo_model::{convert, crd, kind::Scope, manifest::Limits, object::AnyObject};
 use spo_operator::{
     cluster::names,
-    daemon, non_root_enabler, process,
+    daemon, manager, non_root_enabler, process,
     render::{self, Environment, manifests},
     standalone::{self, Options, Report, RunError},
     version, webhook,
@@ -45,6 +45,8 @@ enum Command {
     /// Run a command of the host from inside a container.
     #[command(hide = true)]
     HostExec(daemon::enter::Arguments),
+    /// Run the controllers of which there is one per cluster.
+    Manager(manager::process::Arguments),
 }
 
 /// Reads every manifest of a directory and puts its profiles below a root directory: seccomp filters for the
@@ -141,6 +143,7 @@ fn main() -> ExitCode {
             println!("{}", if args.json { version::json() } else { version::text() });
             Ok(ExitCode::SUCCESS)
         }
+        Command::Manager(args) => manager::process::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Webhook(args) => webhook::process::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Daemon(args) => daemon::process::run(&args).map(|()| ExitCode::SUCCESS),
         Command::HostExec(args) => Err(daemon::enter::run(&args).into()),

@@ -30,6 +30,23 @@ pub enum Use {
 }
 
 impl Use {
+    /// Every name by which pods may know a profile; [`Self::is_of`] holds for each.
+    pub fn names_of(kind: Kind, key: &ProfileKey) -> Vec<Self> {
+        match kind {
+            Kind::SeccompProfile => {
+                let plain = ProfileKey { namespace: None, name: key.name.clone() };
+                let paths: BTreeSet<String> =
+                    [key, &plain].into_iter().filter_map(|key| key.seccomp_path().ok()).collect();
+                paths.into_iter().map(Self::Seccomp).collect()
+            }
+            Kind::SelinuxProfile | Kind::RawSelinuxProfile => {
+                key.selinux_usages().into_iter().map(Self::Selinux).collect()
+            }
+            Kind::AppArmorProfile => vec![Self::AppArmor(key.apparmor_profile())],
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether a profile is meant. A path or type with a namespace in it means the profile of that namespace alone.
     pub fn is_of(&self, kind: Kind, key: &ProfileKey) -> bool {
         match (self, kind) {
@@ -158,6 +175,20 @@ mod tests {
         }
         let alias = Use::Selinux("web_a.process".into());
         assert!(alias.is_of(Kind::SelinuxProfile, &key));
+    }
+
+    #[test]
+    fn every_name_of_a_profile_is_its_name() {
+        for kind in Kind::ALL.iter().copied().filter(|kind| kind.is_profile()) {
+            for namespace in [Some("a"), None] {
+                let key = key(namespace, "web");
+                let names = Use::names_of(kind, &key);
+                assert!(!names.is_empty() && names.iter().all(|name| name.is_of(kind, &key)), "{kind}");
+            }
+        }
+        let paths = Use::names_of(Kind::SeccompProfile, &key(Some("a"), "web"));
+        assert_eq!(paths, ["operator/a/web.json", "operator/web.json"].map(|p| Use::Seccomp(p.to_owned())));
+        assert_eq!(Use::names_of(Kind::ProfileBinding, &key(None, "web")), []);
     }
 
     #[test]

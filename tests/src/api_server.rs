@@ -19,6 +19,10 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 /// How long the server may take to come up.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Every request once, when it has been answered.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+    "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
+
 /// A running API server; it ends with this value.
 pub struct ApiServer {
     dir: tempfile::TempDir,
@@ -65,7 +69,8 @@ impl ApiServer {
         Self::start_with(&[])
     }
 
-    /// As [`Self::start`], with more flags for the API server; it runs in [`Self::dir`].
+    /// As [`Self::start`], with more flags for the API server; it runs in [`Self::dir`], where `audit-policy.yaml` writes
+    /// down every request without its contents.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -84,6 +89,7 @@ impl ApiServer {
             ("client.key", &client_key),
             ("account.key", &account.serialize_pem()),
             ("account.pub", &account.public_key_pem()),
+            ("audit-policy.yaml", &AUDIT_POLICY.to_owned()),
         ] {
             fs::write(dir.path().join(name), text)?;
         }

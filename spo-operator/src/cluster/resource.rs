@@ -26,6 +26,19 @@ impl Resource {
         Self::ApparmorAlias,
     ];
 
+    /// Every resource.
+    pub const ALL: [Self; 9] = [
+        Self::Of(Kind::SeccompProfile),
+        Self::Of(Kind::SelinuxProfile),
+        Self::Of(Kind::RawSelinuxProfile),
+        Self::Of(Kind::AppArmorProfile),
+        Self::ApparmorAlias,
+        Self::Of(Kind::ProfileRecording),
+        Self::Of(Kind::ProfileBinding),
+        Self::Of(Kind::SecurityProfileNodeStatus),
+        Self::Of(Kind::SecurityProfilesOperatorDaemon),
+    ];
+
     /// The kind of its objects.
     pub const fn kind(self) -> Kind {
         match self {
@@ -101,6 +114,7 @@ mod tests {
             let names = definition.spec.names;
             let resource = Resource::of_spelling(&names.kind).expect("known");
             assert_eq!((resource.plural(), resource.spelling()), (&names.plural[..], &names.kind[..]));
+            assert!(Resource::ALL.contains(&resource));
         }
         assert_eq!(Resource::of_spelling("Pod"), None);
     }

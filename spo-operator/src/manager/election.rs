@@ -1,0 +1,246 @@
+//! The election on a real Lease: reads, writes, and the work that only the leader does.
+
+use std::{future::Future, time::Duration};
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::lease::{Election, Record, Step};
+use crate::{cluster::names, process::Error};
+
+/// Takes part in the election until it is told to stop, and runs `lead` while it leads. The token that `lead` gets is
+/// cancelled when the leadership ends; a `lead` that does not return then is dropped.
+///
+/// # Errors
+/// The work of the leader ended by itself.
+pub async fn run<F>(
+    client: Client,
+    namespace: &str,
+    mut election: Election,
+    stop: CancellationToken,
+    mut lead: impl FnMut(CancellationToken) -> F,
+) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let candidate = Candidate { leases: Api::namespaced(client, namespace), start: Instant::now() };
+    loop {
+        if stop.run_until_cancelled(candidate.win(&mut election)).await.is_none() {
+            return Ok(());
+        }
+        tracing::info!(identity = election.identity(), "leading");
+        let token = stop.child_token();
+        let mut work = tokio::spawn(lead(token.clone()));
+        let ended = tokio::select! {
+            () = stop.cancelled() => None,
+            () = candidate.keep(&mut election) => None,
+            ended = &mut work => Some(ended),
+        };
+        token.cancel();
+        if let Some(ended) = ended {
+            candidate.release(&election).await;
+            return match ended {
+                Ok(Ok(())) if stop.is_cancelled() => Ok(()),
+                Ok(Ok(())) => Err("the work of the leader ended".into()),
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(error.into()),
+            };
+        }
+        finish(work).await;
+        if stop.is_cancelled() {
+            candidate.release(&election).await;
+            return Ok(());
+        }
+        tracing::warn!("leading no more");
+    }
+}
+
+/// What is left between the moment at which a leader stops acting and that at which another may start.
+const GRACE: Duration = Duration::from_secs(4);
+
+async fn finish(mut work: JoinHandle<Result<(), Error>>) {
+    if timeout(GRACE, &mut work).await.is_err() {
+        work.abort();
+        let _ = work.await;
+    }
+}
+
+struct Candidate {
+    leases: Api<Lease>,
+    start: Instant,
+}
+
+impl Candidate {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Returns when the Lease is held.
+    async fn win(&self, election: &mut Election) {
+        let mut complained = String::new();
+        loop {
+            let wait = match self.look(election).await {
+                Ok(Step::Wait(wait)) => wait,
+                Ok(step) => match self.write(election, step).await {
+                    Ok(()) => return,
+                    Err(error) if is_conflict(&error) => election.timing().retry,
+                    Err(error) => complain(&mut complained, &error, election.timing().retry),
+                },
+                Err(error) => complain(&mut complained, &error, election.timing().retry),
+            };
+            sleep(jitter(wait, election.identity(), self.now())).await;
+        }
+    }
+
+    /// Returns when the Lease is held no more.
+    async fn keep(&self, election: &mut Election) {
+        let mut complained = String::new();
+        loop {
+            let Some(until) = election.acts_until() else { return };
+            let wait = match complained.is_empty() {
+                true => election.timing().renew,
+                false => Duration::from_secs(1),
+            };
+            let left = until.saturating_sub(self.now());
+            if left <= wait {
+                sleep(left).await;
+                election.resign();
+                return;
+            }
+            sleep(wait).await;
+            let renewal = async {
+                match self.look(election).await? {
+                    step @ Step::Renew(_) => self.write(election, step).await.map(|()| true),
+                    _ => Ok(false),
+                }
+            };
+            match timeout(until.saturating_sub(self.now()), renewal).await {
+                Ok(Ok(true)) => complained.clear(),
+                Ok(Err(error)) => {
+                    complain(&mut complained, &error, wait);
+                }
+                // Somebody else has it, or nobody answers before the time is over.
+                Ok(Ok(false)) | Err(_) => {
+                    election.resign();
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, election: &mut Election) -> Result<Step, kube::Error> {
+        let lease = bounded(self.leases.get_opt(names::LEASE)).await?;
+        Ok(election.look(lease.as_ref().map(record), self.now()))
+    }
+
+    async fn write(&self, election: &mut Election, step: Step) -> Result<(), kube::Error> {
+        let began = self.now();
+        let identity = election.identity();
+        let seconds = i32::try_from(election.timing().lease.as_secs()).unwrap_or(i32::MAX);
+        match step {
+            Step::Create => {
+                let lease = document(identity, seconds, 0, None);
+                bounded(self.leases.create(&PostParams::default(), &lease)).await?;
+            }
+            Step::Take(record) | Step::Renew(record) => {
+                let more = i32::from(record.holder != identity);
+                let transitions = record.transitions.saturating_add(more);
+                let lease = document(identity, seconds, transitions, Some(record.version));
+                bounded(self.leases.replace(names::LEASE, &PostParams::default(), &lease)).await?;
+            }
+            Step::Wait(_) => return Ok(()),
+        }
+        election.held(began);
+        Ok(())
+    }
+
+    /// Lets others start at once.
+    async fn release(&self, election: &Election) {
+        let give = async {
+            let Some(lease) = self.leases.get_opt(names::LEASE).await? else { return Ok(()) };
+            let record = record(&lease);
+            if record.holder == election.identity() {
+                let lease = document("", 1, record.transitions, Some(record.version));
+                self.leases.replace(names::LEASE, &PostParams::default(), &lease).await?;
+            }
+            Ok::<(), kube::Error>(())
+        };
+        match timeout(Duration::from_secs(3), give).await {
+            Ok(Ok(())) => tracing::info!("released the Lease"),
+            Ok(Err(error)) => tracing::warn!(%error, "the Lease is not released"),
+            Err(_) => tracing::warn!("the Lease is not released: no answer"),
+        }
+    }
+}
+
+/// A request that gets no answer must not outlast the leadership.
+async fn bounded<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match timeout(Duration::from_secs(4), request).await {
+        Ok(answer) => answer,
+        Err(_) => Err(kube::Error::Service("no answer within 4 seconds".into())),
+    }
+}
+
+fn record(lease: &Lease) -> Record {
+    let spec = lease.spec.clone().unwrap_or_default();
+    let seconds = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15);
+    Record {
+        holder: spec.holder_identity.unwrap_or_default(),
+        duration: Duration::from_secs(seconds),
+        transitions: spec.lease_transitions.unwrap_or_default(),
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+fn document(holder: &str, seconds: i32, transitions: i32, version: Option<String>) -> Lease {
+    let now = MicroTime(Timestamp::now());
+    let metadata = ObjectMeta {
+        name: Some(names::LEASE.to_owned()),
+        resource_version: version,
+        labels: Some([(names::APP_LABEL.to_owned(), names::OPERATOR.to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    let spec = LeaseSpec {
+        holder_identity: Some(holder.to_owned()),
+        lease_duration_seconds: Some(seconds),
+        lease_transitions: Some(transitions),
+        acquire_time: Some(now.clone()),
+        renew_time: Some(now),
+        ..LeaseSpec::default()
+    };
+    Lease { metadata, spec: Some(spec) }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Says each new reason once.
+fn complain(complained: &mut String, error: &kube::Error, wait: Duration) -> Duration {
+    let text = error.to_string();
+    if *complained != text {
+        tracing::warn!(%error, "the Lease cannot be had");
+        *complained = text;
+    }
+    wait
+}
+
+/// Up to a fifth more, so that candidates that started together do not ask together.
+fn jitter(wait: Duration, identity: &str, now: Duration) -> Duration {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hash = std::hash::DefaultHasher::new();
+    (identity, now).hash(&mut hash);
+    wait + wait.mul_f64((hash.finish() % 1000) as f64 / 5000.0)
+}

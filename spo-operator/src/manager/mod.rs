@@ -1,0 +1,25 @@
+//! The manager: what happens once per cluster.
+//!
+//! ```text
+//! Lease ──lease, election──► one leader
+//!   Secrets, definitions ──certificates, trust──► certificates, caBundle
+//!   SPOD ──rendering, spod, rollout──► DaemonSet, webhook, …; state
+//!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer ──profiles──► writes
+//! ```
+//!
+//! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`index`], [`rollout`].
+//! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
+
+pub mod certificates;
+pub mod election;
+pub mod facts;
+pub mod index;
+pub mod lease;
+pub mod membership;
+pub mod mirror;
+pub mod process;
+pub mod profiles;
+pub mod rendering;
+pub mod rollout;
+pub mod spod;
+pub mod trust;

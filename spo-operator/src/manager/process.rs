@@ -1,0 +1,136 @@
+//! The process: flags, election, the controllers of the leader, the end.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use clap::Args;
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    election,
+    lease::{Election, Timing},
+    profiles,
+    rendering::{OPERATOR, Surroundings},
+    spod, trust,
+};
+use crate::process::{self, Common, Error, Readiness, serve};
+
+/// Runs the controllers: the operator's own configuration, certificates, status of profiles, profiles in use.
+///
+/// Of several replicas one works, and another takes its place when it goes.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// The name under which this replica takes part in the election; absent makes one up.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: Option<String>,
+    /// Where certificates come from.
+    #[arg(long, value_enum, env = "SPO_CERTIFICATES", default_value_t = trust::Source::Builtin)]
+    certificates: trust::Source,
+    /// The image of the agents and the webhook, where the operator's own Deployment does not say.
+    #[arg(long, env = "SPO_IMAGE", value_name = "IMAGE")]
+    image: Option<String>,
+    /// The kubelet's directory on nodes.
+    #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
+    kubelet_dir: String,
+}
+
+/// Works until the process is told to end.
+///
+/// # Errors
+/// A port that is taken, or no way to find the API server.
+pub fn run(arguments: &Arguments) -> Result<(), Error> {
+    process::run(arguments.common.verbosity, |stop| start(arguments, stop))
+}
+
+async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Error> {
+    let common = &arguments.common;
+    let namespaces = common.namespaces()?;
+    let readiness = Readiness::waiting_for([API]);
+    let probes = process::listen(common.health_port).await?;
+    tracing::info!(probes = %probes.local_addr()?, "serving");
+    let served = serve::serve(probes, None, readiness.probes(), serve::Limits::default(), stop.clone());
+    let served = tokio::spawn(served);
+    let client = Client::try_default().await?;
+    let ready = tokio::spawn(reached(client.clone(), readiness, stop.clone()));
+    let surroundings = Surroundings {
+        namespace: common.operator_namespace.to_string(),
+        image: arguments.image.clone(),
+        kubelet_dir: arguments.kubelet_dir.clone(),
+        restrict_to: common.restrict_to_namespace.join(","),
+        cluster_scope: common.profiles() == spo_model::kind::Scope::Cluster,
+        ..Surroundings::default()
+    };
+    let work = Work {
+        client: client.clone(),
+        source: arguments.certificates,
+        profiles: profiles::Settings {
+            operator_namespace: common.operator_namespace.clone(),
+            scope: common.profiles(),
+            namespaces,
+        },
+        spod: spod::Settings {
+            namespace: common.operator_namespace.clone(),
+            surroundings,
+            renderer: OPERATOR,
+        },
+    };
+    let election = Election::new(identity(arguments.identity.as_deref()), Timing::default());
+    let lead = |token| work.clone().lead(token);
+    let ended = election::run(client, common.operator_namespace.as_str(), election, stop.clone(), lead).await;
+    stop.cancel();
+    let _ = tokio::join!(served, ready);
+    ended
+}
+
+const API: &str = "the API server";
+
+/// A replica is ready once the API server answers, leading or not.
+async fn reached(client: Client, readiness: Readiness, stop: CancellationToken) {
+    loop {
+        if client.apiserver_version().await.is_ok() {
+            readiness.is_there(API);
+            return;
+        }
+        let wait = tokio::time::sleep(std::time::Duration::from_secs(1));
+        if stop.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// What the leader does.
+#[derive(Clone)]
+struct Work {
+    client: Client,
+    source: trust::Source,
+    profiles: profiles::Settings,
+    spod: spod::Settings,
+}
+
+impl Work {
+    /// Every controller at once; if one ends, all end.
+    async fn lead(self, stop: CancellationToken) -> Result<(), Error> {
+        let (bundle, trusted) = watch::channel(None);
+        let namespace = self.spod.namespace.to_string();
+        tokio::try_join!(
+            trust::run(self.client.clone(), namespace, self.source, bundle, stop.clone()),
+            spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
+            profiles::run(self.client, self.profiles, stop),
+        )?;
+        Ok(())
+    }
+}
+
+/// The name of the pod stays the same when its container is started again, so that takes up its own Lease at once.
+fn identity(name: Option<&str>) -> String {
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => name.to_owned(),
+        None => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}_{:016x}", host.trim(), RandomState::new().hash_one(std::process::id()))
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Profiles in the cluster: what nodes and pods say becomes status and finalizers, by as few writes as possible.
+//!
+//! Transitions of many nodes come close together. A profile is looked at [`BREATH`] after the last thing that was said
+//! about it, at the latest [`PATIENCE`] after the first, and written only if that changes what is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    time::Duration,
+};
+
+use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream, stream::FuturesUnordered};
+use k8s_openapi::{
+    api::{
+        apps::v1::DaemonSet,
+        core::v1::{Node, Pod},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+};
+use serde_json::json;
+use spo_model::{
+    kind::{Kind, Scope},
+    names::NamespaceName,
+};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    facts::{Id, NodeStatus, Profile, pod},
+    index::{Fact, Index, Wanted, Watches},
+    membership::NodeFacts,
+};
+use crate::{
+    cluster::{
+        names,
+        resource::Resource,
+        watch::{Name, Watch},
+    },
+    process::Error,
+};
+
+/// How long a profile has to be left alone before it is looked at.
+const BREATH: Duration = Duration::from_millis(250);
+
+/// How long a profile is waited for at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a node status of nobody is left to others, who collect it most often.
+const ORPHANED: Duration = Duration::from_secs(10);
+
+/// How many profiles are written at once.
+const WRITERS: usize = 8;
+
+/// What the work needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's namespace.
+    pub operator_namespace: NamespaceName,
+    /// The scope of profiles.
+    pub scope: Scope,
+    /// The namespaces that are looked at; `None` for all.
+    pub namespaces: Option<Vec<NamespaceName>>,
+}
+
+/// Keeps status and finalizers of all profiles as they should be until it is told to stop.
+///
+/// # Errors
+/// None so far; what fails is tried again.
+pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+    let (mut facts, watches) = facts(&client, &settings);
+    let mut keeper = Keeper::new(client, settings, Index::new(watches));
+    loop {
+        let due = keeper.due();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            Some((watch, fact)) = facts.next() => keeper.take_note(watch, fact),
+            Some(done) = keeper.writes.next() => keeper.finished(done),
+            () = sleep_until(due) => keeper.work(),
+        }
+    }
+}
+
+type Facts = Pin<Box<dyn Stream<Item = (usize, Fact)> + Send>>;
+
+fn facts(client: &Client, settings: &Settings) -> (Facts, Watches) {
+    let config = watcher::Config::default();
+    let namespaces = settings.namespaces.as_deref();
+    let all = |resource| Watch::all(resource, settings.scope, namespaces);
+    let mut streams: Vec<Facts> = Vec::new();
+    let profiles: Vec<Watch> = Resource::PROFILES.into_iter().flat_map(all).collect();
+    let statuses = all(Resource::Of(Kind::SecurityProfileNodeStatus));
+    let pods: Vec<Option<&NamespaceName>> = match namespaces {
+        None => vec![None],
+        Some(some) => some.iter().map(Some).collect(),
+    };
+    let watches = Watches { profiles: profiles.len(), statuses: statuses.len(), pods: pods.len() };
+    for (number, watch) in profiles.into_iter().enumerate() {
+        let resource = watch.resource;
+        let told = watch.follow(client.clone(), settings.scope, config.clone());
+        streams.push(Box::pin(told.map(move |(_, event)| {
+            let profile = |document| {
+                let (id, profile) = Profile::of(resource, document);
+                (id, Some(profile))
+            };
+            (number, Fact::Profile(map(event, profile)))
+        })));
+    }
+    for (number, watch) in statuses.into_iter().enumerate() {
+        let told = watch.follow(client.clone(), settings.scope, config.clone());
+        streams.push(Box::pin(told.map(move |(_, event)| {
+            (number, Fact::Status(map(event, |document| NodeStatus::of(&document))))
+        })));
+    }
+    for (number, namespace) in pods.into_iter().enumerate() {
+        let api: Api<Pod> = match namespace {
+            None => Api::all(client.clone()),
+            Some(namespace) => Api::namespaced(client.clone(), namespace.as_str()),
+        };
+        // Pods are the largest objects in number and size: a page of them is all that is ever held.
+        let told = followed(api, config.clone().page_size(100), "pods");
+        streams.push(Box::pin(told.map(move |event| (number, Fact::Pod(map(event, |object| pod(&object)))))));
+    }
+    let nodes = followed(Api::<Node>::all(client.clone()), config.clone(), "nodes");
+    streams.push(Box::pin(nodes.map(|event| {
+        let node = |node| {
+            let facts = NodeFacts::of(node);
+            (facts.name.clone().into_boxed_str(), Some(facts))
+        };
+        (0, Fact::Node(map(event, node)))
+    })));
+    let agents: Api<DaemonSet> = Api::namespaced(client.clone(), settings.operator_namespace.as_str());
+    let agents =
+        followed(agents, config.labels(&format!("{}={}", names::APP_LABEL, names::OPERATOR)), "daemonsets");
+    streams.push(Box::pin(agents.map(|event| (0, Fact::Agents(map(event, agent))))));
+    (Box::pin(stream::select_all(streams)), watches)
+}
+
+/// Follows objects for ever, over interruptions.
+fn followed<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    what: &'static str,
+) -> impl Stream<Item = Event<K>> + Send
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher(api, config).default_backoff().filter_map(move |event| async move {
+        event.inspect_err(|error| tracing::warn!(what, %error, "the watch is interrupted")).ok()
+    })
+}
+
+fn map<A, B>(event: Event<A>, f: impl FnOnce(A) -> B) -> Event<B> {
+    match event {
+        Event::Apply(object) => Event::Apply(f(object)),
+        Event::Delete(object) => Event::Delete(f(object)),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(f(object)),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
+/// The template of a DaemonSet of agents; other DaemonSets of the operator are of no interest. Every DaemonSet of agents
+/// counts, whatever it is called: there is one for each SecurityProfilesOperatorDaemon.
+fn agent(object: DaemonSet) -> (Name, Option<Box<k8s_openapi::api::core::v1::PodSpec>>) {
+    let name = (object.metadata.namespace.unwrap_or_default(), object.metadata.name.unwrap_or_default());
+    let template = object.spec.template;
+    let owners = object.metadata.owner_references.unwrap_or_default();
+    let is_agent = owners.iter().any(|owner| owner.kind == Kind::SecurityProfilesOperatorDaemon.as_str());
+    let spec = template.spec.filter(|_| is_agent);
+    // Of the containers nothing is of interest.
+    let spec = spec.map(|spec| {
+        Box::new(k8s_openapi::api::core::v1::PodSpec {
+            containers: Vec::new(),
+            init_containers: None,
+            volumes: None,
+            ..spec
+        })
+    });
+    (name, spec)
+}
+
+/// When a profile has to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    first: Instant,
+    at: Instant,
+}
+
+enum Done {
+    Profile(Id, Result<Option<Profile>, kube::Error>),
+    Status(Name, Result<(), kube::Error>),
+}
+
+struct Keeper {
+    client: Client,
+    settings: Settings,
+    index: Index,
+    due: BTreeMap<Id, Due>,
+    writing: BTreeSet<Id>,
+    /// How often writing a profile failed in a row.
+    failed: BTreeMap<Id, u32>,
+    /// Node statuses of nobody, and since when; looked for when something has changed.
+    stale: BTreeMap<Name, Instant>,
+    sweep: Option<Instant>,
+    writes: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+impl Keeper {
+    fn new(client: Client, settings: Settings, index: Index) -> Self {
+        Self {
+            client,
+            settings,
+            index,
+            due: BTreeMap::new(),
+            writing: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            sweep: None,
+            writes: FuturesUnordered::new(),
+        }
+    }
+
+    fn take_note(&mut self, watch: usize, fact: Fact) {
+        let sweep = !matches!(fact, Fact::Pod(_) | Fact::Agents(_));
+        self.index.take_note(watch, fact);
+        let now = Instant::now();
+        for id in self.index.take_dirty() {
+            let due = self.due.entry(id).or_insert(Due { first: now, at: now });
+            due.at = (now + BREATH).min(due.first + PATIENCE);
+        }
+        if sweep && self.sweep.is_none() {
+            self.sweep = Some(now + BREATH);
+        }
+    }
+
+    /// When there is something to do.
+    fn due(&self) -> Instant {
+        let next = match self.writes.len() < WRITERS {
+            true => self.due.iter().filter(|(id, _)| !self.writing.contains(id)).map(|(_, due)| due.at).min(),
+            false => None,
+        };
+        let far = Instant::now() + Duration::from_secs(3600);
+        [next, self.sweep].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    fn work(&mut self) {
+        let now = Instant::now();
+        if self.sweep.is_some_and(|at| at <= now) {
+            self.sweep(now);
+        }
+        let ready: Vec<Id> = self
+            .due
+            .iter()
+            .filter(|(id, due)| due.at <= now && !self.writing.contains(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let time = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
+        for id in ready {
+            if self.writes.len() >= WRITERS {
+                return;
+            }
+            self.due.remove(&id);
+            let Some(wanted) = self.index.wanted(&id, &time) else {
+                self.failed.remove(&id);
+                continue;
+            };
+            self.writing.insert(id.clone());
+            let api = self.api(id.resource, &id.namespace);
+            self.writes.push(write(api, id, wanted).boxed());
+        }
+    }
+
+    fn finished(&mut self, done: Done) {
+        match done {
+            Done::Profile(id, result) => {
+                self.writing.remove(&id);
+                match result {
+                    Ok(Some(profile)) => {
+                        self.failed.remove(&id);
+                        self.index.written(&id, profile);
+                    }
+                    Ok(None) => {}
+                    Err(error) => self.retry(id, &error),
+                }
+            }
+            Done::Status(name, Err(error)) if !is_code(&error, 404) => {
+                tracing::warn!(status = name.1, %error, "a node status of nobody stays");
+                self.sweep = Some(Instant::now() + ORPHANED);
+            }
+            Done::Status(..) => {}
+        }
+    }
+
+    /// A conflict is no failure: the watch brings what is new. Others are tried again, less and less often.
+    fn retry(&mut self, id: Id, error: &kube::Error) {
+        let times = self.failed.entry(id.clone()).or_default();
+        *times = times.saturating_add(1);
+        if !is_code(error, 409) {
+            tracing::warn!(profile = %id, %error, "a profile cannot be written");
+        }
+        let now = Instant::now();
+        let at = now + Duration::from_millis(250 << (*times).min(7));
+        self.due.insert(id, Due { first: now, at });
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let stale: BTreeSet<Name> = self.index.stale().into_iter().collect();
+        self.stale.retain(|name, _| stale.contains(name));
+        for name in stale {
+            self.stale.entry(name).or_insert(now);
+        }
+        let over: Vec<Name> = self
+            .stale
+            .iter()
+            .filter(|(_, since)| **since + ORPHANED <= now)
+            .map(|(name, _)| name.clone())
+            .take(WRITERS)
+            .collect();
+        for name in over {
+            self.stale.remove(&name);
+            let api = self.api(Resource::Of(Kind::SecurityProfileNodeStatus), &name.0);
+            tracing::info!(namespace = name.0, status = name.1, "deleting a node status of nobody");
+            self.writes.push(
+                async move {
+                    let result = api.delete(&name.1, &DeleteParams::default()).await.map(|_| ());
+                    Done::Status(name, result)
+                }
+                .boxed(),
+            );
+        }
+        let next = self.stale.values().min().map(|since| (*since + ORPHANED).max(now + BREATH));
+        self.sweep = next;
+    }
+
+    fn api(&self, resource: Resource, namespace: &str) -> Api<DynamicObject> {
+        let namespace = namespace.parse().ok();
+        resource.api(self.client.clone(), self.settings.scope, namespace.as_ref())
+    }
+}
+
+async fn write(api: Api<DynamicObject>, id: Id, wanted: Wanted) -> Done {
+    let result = write_both(&api, &id, wanted).await;
+    match result {
+        // It has been deleted, which the watch will say.
+        Err(error) if is_code(&error, 404) => Done::Profile(id, Ok(None)),
+        result => Done::Profile(id, result),
+    }
+}
+
+async fn write_both(
+    api: &Api<DynamicObject>,
+    id: &Id,
+    wanted: Wanted,
+) -> Result<Option<Profile>, kube::Error> {
+    let parameters =
+        PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..Default::default() };
+    let mut written = None;
+    if let Some((finalizers, version)) = wanted.finalizers {
+        // With a version: somebody else may have added a finalizer of their own meanwhile.
+        let metadata = json!({ "finalizers": finalizers, "resourceVersion": version });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let object = api.patch(&id.name, &parameters, &patch).await?;
+        if object.metadata.deletion_timestamp.is_some() && finalizers.is_empty() {
+            // That was the last thing that held it.
+            return Ok(None);
+        }
+        written = Some(object);
+    }
+    if let Some(status) = wanted.status {
+        let patch = Patch::Merge(json!({ "status": status }));
+        written = Some(api.patch_status(&id.name, &parameters, &patch).await?);
+    }
+    let document = written.and_then(|object| serde_json::to_value(object).ok());
+    Ok(document.map(|document| Profile::of(id.resource, document).1))
+}
+
+fn is_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}

@@ -1,0 +1,657 @@
+//! SecurityProfilesOperatorDaemons in the cluster: what they ask for is rendered, applied, repaired and reported.
+//!
+//! Everything that is rendered is watched. An object is applied again when what is rendered changes, or when the object
+//! is not what the last write made of it any more; otherwise nothing is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment},
+        core::v1::PodSpec,
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+};
+use serde_json::{Value, json};
+use spo_model::{
+    convert::decode,
+    daemon::DaemonState,
+    kind::{Kind, Scope},
+    names::NamespaceName,
+    object::{AnyObject, SecurityProfilesOperatorDaemon},
+    status::Condition,
+};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    rendering::{Renderer, Surroundings},
+    rollout::{Rollout, condition},
+    trust::Bundle,
+};
+use crate::{
+    cluster::{names, resource::Resource, watch::Watch},
+    process::Error,
+};
+
+/// How long changes are gathered.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The least time between two repairs of one object: somebody may repair it the other way.
+const REPAIR: Duration = Duration::from_secs(3);
+
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What the work needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's namespace.
+    pub namespace: NamespaceName,
+    /// What objects depend on, as far as flags say it.
+    pub surroundings: Surroundings,
+    /// What renders.
+    pub renderer: Renderer,
+}
+
+/// Keeps what SPODs ask for as it should be until it is told to stop.
+///
+/// # Errors
+/// None so far; what fails is tried again.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    mut bundle: Bundle,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut events = events(&client, &settings.namespace);
+    let mut controller = Controller::new(client, settings);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            Some(told) = events.next() => controller.take_note(told),
+            Ok(()) = bundle.changed() => controller.trust(bundle.borrow_and_update().clone()),
+            () = sleep_until(controller.due) => controller.work().await,
+        }
+    }
+}
+
+enum Told {
+    Spod(Event<Value>),
+    Own(Option<Box<Deployment>>),
+    Agents(Box<Event<DaemonSet>>),
+    Other(&'static ApiKind, Event<ObjectMeta>),
+    Named(&'static ApiKind, &'static str, Option<ObjectMeta>),
+}
+
+/// A kind of object that is rendered.
+#[derive(Debug)]
+struct ApiKind {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+}
+
+const fn kind(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+) -> ApiKind {
+    ApiKind { group, version, kind, plural, namespaced: true }
+}
+
+const DAEMON_SETS: ApiKind = kind("apps", "v1", "DaemonSet", "daemonsets");
+const DEPLOYMENTS: ApiKind = kind("apps", "v1", "Deployment", "deployments");
+const SERVICES: ApiKind = kind("", "v1", "Service", "services");
+const BUDGETS: ApiKind = kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
+const MONITORS: ApiKind = kind("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors");
+const MUTATING: ApiKind = ApiKind {
+    namespaced: false,
+    ..kind(
+        "admissionregistration.k8s.io",
+        "v1",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+    )
+};
+const VALIDATING: ApiKind = ApiKind {
+    namespaced: false,
+    ..kind(
+        "admissionregistration.k8s.io",
+        "v1",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+    )
+};
+
+/// The kinds that are rendered; nothing of another kind is applied or deleted.
+static KINDS: [&ApiKind; 7] =
+    [&DAEMON_SETS, &DEPLOYMENTS, &SERVICES, &BUDGETS, &MONITORS, &MUTATING, &VALIDATING];
+
+impl ApiKind {
+    fn of(object: &Value) -> Option<&'static Self> {
+        let kind = KINDS.into_iter().find(|kind| object["kind"] == kind.kind)?;
+        (object["apiVersion"] == kind.resource().api_version).then_some(kind)
+    }
+
+    fn resource(&self) -> ApiResource {
+        let api_version = match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        };
+        ApiResource {
+            group: self.group.to_owned(),
+            version: self.version.to_owned(),
+            api_version,
+            kind: self.kind.to_owned(),
+            plural: self.plural.to_owned(),
+        }
+    }
+
+    fn api<K>(&self, client: &Client, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>,
+    {
+        match self.namespaced {
+            true => Api::namespaced_with(client.clone(), namespace, &self.resource()),
+            false => Api::all_with(client.clone(), &self.resource()),
+        }
+    }
+}
+
+fn events(client: &Client, namespace: &NamespaceName) -> stream::SelectAll<BoxStream<'static, Told>> {
+    let place = namespace.as_str();
+    let spods = Watch {
+        resource: Resource::Of(Kind::SecurityProfilesOperatorDaemon),
+        namespace: Some(namespace.clone()),
+    };
+    let config = watcher::Config::default();
+    let spods = spods.follow(client.clone(), Scope::Namespaced, config.clone());
+    let own: Api<Deployment> = Api::namespaced(client.clone(), place);
+    let own = watcher::watch_object(own, names::OPERATOR).default_backoff();
+    let ours = config.labels(&format!("{}={}", names::APP_LABEL, names::OPERATOR));
+    let agents = watcher(Api::<DaemonSet>::namespaced(client.clone(), place), ours.clone()).default_backoff();
+    let mut all: Vec<BoxStream<'static, Told>> = vec![
+        spods.map(|(_, event)| Told::Spod(event)).boxed(),
+        told("the operator's Deployment", own.map(|told| told.map(|own| Told::Own(own.map(Box::new))))),
+        told("daemonsets", agents.map(|told| told.map(|event| Told::Agents(Box::new(event))))),
+    ];
+    for kind in [&DEPLOYMENTS, &SERVICES, &BUDGETS] {
+        let api: Api<PartialObjectMeta<DynamicObject>> = kind.api(client, place);
+        let events = watcher(api, ours.clone()).default_backoff();
+        all.push(told(
+            kind.plural,
+            events.map(move |told| told.map(|event| Told::Other(kind, metadata(event)))),
+        ));
+    }
+    for (kind, name) in [(&MUTATING, names::MUTATING_WEBHOOKS), (&VALIDATING, names::VALIDATING_WEBHOOKS)] {
+        // By name: the operator has no business with the configurations of others.
+        let api: Api<PartialObjectMeta<DynamicObject>> = kind.api(client, place);
+        let events = watcher::watch_object(api, name).default_backoff();
+        let events = events.map(move |told| {
+            told.map(|object| Told::Named(kind, name, object.map(|object| object.metadata)))
+        });
+        all.push(told(kind.plural, events));
+    }
+    stream::select_all(all)
+}
+
+fn told(
+    what: &'static str,
+    events: impl Stream<Item = Result<Told, watcher::Error>> + Send + 'static,
+) -> BoxStream<'static, Told> {
+    let events = events.filter_map(move |event| async move {
+        event.inspect_err(|error| tracing::warn!(what, %error, "the watch is interrupted")).ok()
+    });
+    events.boxed()
+}
+
+fn metadata(event: Event<PartialObjectMeta<DynamicObject>>) -> Event<ObjectMeta> {
+    match event {
+        Event::Apply(object) => Event::Apply(object.metadata),
+        Event::Delete(object) => Event::Delete(object.metadata),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(object.metadata),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
+/// Kind and name of an object that is rendered.
+type Key = (&'static str, String);
+
+/// What an object is at: the generation counts what was wanted of it; kinds without one change for no other reason.
+fn mark(metadata: &ObjectMeta) -> String {
+    match metadata.generation {
+        Some(generation) => format!("{}/{generation}", metadata.uid.as_deref().unwrap_or_default()),
+        None => metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+/// What is known of an object that was or may be rendered.
+#[derive(Clone, Debug)]
+struct There {
+    mark: String,
+    owners: Vec<String>,
+}
+
+/// What the last write made of an object.
+#[derive(Clone, Debug)]
+struct Applied {
+    rendered: Value,
+    mark: String,
+    at: Instant,
+}
+
+struct Spod {
+    object: Result<Box<SecurityProfilesOperatorDaemon>, String>,
+    uid: String,
+    generation: Option<i64>,
+    deleting: bool,
+    status: Value,
+}
+
+struct Controller {
+    client: Client,
+    settings: Settings,
+    around: Surroundings,
+    spods: BTreeMap<String, Spod>,
+    /// The SPODs of a list in progress.
+    listed: BTreeSet<String>,
+    /// Whether there has been a list, and whether the first look at it is over.
+    complete: bool,
+    settled: bool,
+    own_known: bool,
+    there: BTreeMap<Key, There>,
+    rollouts: BTreeMap<String, Rollout>,
+    applied: BTreeMap<Key, Applied>,
+    complained: BTreeSet<String>,
+    probed: bool,
+    due: Instant,
+}
+
+impl Controller {
+    fn new(client: Client, settings: Settings) -> Self {
+        Self {
+            client,
+            around: settings.surroundings.clone(),
+            settings,
+            spods: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            complete: false,
+            settled: false,
+            own_known: false,
+            there: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            complained: BTreeSet::new(),
+            probed: false,
+            due: far(),
+        }
+    }
+
+    fn namespace(&self) -> &str {
+        self.settings.namespace.as_str()
+    }
+
+    fn soon(&mut self) {
+        self.due = self.due.min(Instant::now() + BREATH);
+    }
+
+    fn trust(&mut self, bundle: Option<String>) {
+        self.around.bundle = bundle;
+        self.soon();
+    }
+
+    fn take_note(&mut self, told: Told) {
+        match told {
+            Told::Spod(event) => self.spod(event),
+            Told::Own(deployment) => {
+                self.own_known = true;
+                self.take_after(deployment.as_deref());
+                self.soon();
+            }
+            Told::Agents(event) => match *event {
+                Event::Apply(object) | Event::InitApply(object) => {
+                    self.rollouts.insert(object.name_any(), Rollout::of(&object));
+                    self.seen(&DAEMON_SETS, &object.metadata);
+                    self.soon();
+                }
+                Event::Delete(object) => {
+                    self.rollouts.remove(&object.name_any());
+                    self.gone(&DAEMON_SETS, &object.name_any());
+                }
+                Event::Init | Event::InitDone => {}
+            },
+            Told::Other(kind, Event::Apply(metadata) | Event::InitApply(metadata)) => {
+                self.seen(kind, &metadata);
+            }
+            Told::Other(kind, Event::Delete(metadata)) => {
+                self.gone(kind, metadata.name.as_deref().unwrap_or_default());
+            }
+            Told::Other(_, Event::Init | Event::InitDone) => {}
+            Told::Named(kind, _, Some(metadata)) => self.seen(kind, &metadata),
+            Told::Named(kind, name, None) => self.gone(kind, name),
+        }
+    }
+
+    fn spod(&mut self, event: Event<Value>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(document) | Event::Apply(document) => {
+                let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                self.listed.insert(name.clone());
+                self.spods.insert(name, Spod::of(&document));
+            }
+            Event::Delete(document) => {
+                self.spods.remove(document["metadata"]["name"].as_str().unwrap_or_default());
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                self.spods.retain(|name, _| listed.contains(name));
+                self.complete = true;
+            }
+        }
+        self.soon();
+    }
+
+    /// What is rendered runs the same image as this process.
+    fn take_after(&mut self, own: Option<&Deployment>) {
+        let template = own.and_then(|own| own.spec.template.spec.as_ref());
+        let Some(PodSpec { containers, image_pull_secrets, .. }) = template else { return };
+        if let Some(container) = containers.first() {
+            self.around.image.clone_from(&container.image);
+            self.around.pull_policy.clone_from(&container.image_pull_policy);
+        }
+        self.around.pull_secrets =
+            image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()).collect();
+    }
+
+    fn seen(&mut self, kind: &'static ApiKind, metadata: &ObjectMeta) {
+        let key = (kind.kind, metadata.name.clone().unwrap_or_default());
+        let owners = metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
+        let there = There { mark: mark(metadata), owners };
+        if self.applied.get(&key).is_none_or(|applied| applied.mark != there.mark) {
+            self.soon();
+        }
+        self.there.insert(key, there);
+    }
+
+    fn gone(&mut self, kind: &'static ApiKind, name: &str) {
+        let key = (kind.kind, name.to_owned());
+        if self.there.remove(&key).is_some() {
+            self.applied.remove(&key);
+            self.soon();
+        }
+    }
+
+    async fn work(&mut self) {
+        self.due = far();
+        if !self.complete || !self.own_known {
+            return;
+        }
+        if let Err(error) = self.reconcile().await {
+            self.complain(format!("{error}"));
+            self.due = Instant::now() + RETRY;
+        }
+    }
+
+    async fn reconcile(&mut self) -> Result<(), kube::Error> {
+        if !self.settled {
+            if self.spods.is_empty() {
+                self.create_default().await?;
+                return Ok(());
+            }
+            self.settled = true;
+        }
+        if !self.probed {
+            self.probe().await;
+            self.probed = true;
+        }
+        // Objects that there is only one of belong to the first; further SPODs have agents of their own.
+        let mut spods: Vec<String> = self.spods.keys().cloned().collect();
+        spods.sort_by_key(|name| name != names::SPOD);
+        let mut claimed: BTreeSet<Key> = BTreeSet::new();
+        for name in spods {
+            let problem = self.apply_all(&name, &mut claimed).await;
+            if problem.is_some() {
+                self.due = self.due.min(Instant::now() + RETRY);
+            }
+            self.report(&name, problem).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_default(&mut self) -> Result<(), kube::Error> {
+        let api = self.spod_api();
+        let document = (self.settings.renderer.default)(self.namespace());
+        let Ok(object) = serde_json::from_value(document) else { return Ok(()) };
+        match api.create(&PostParams::default(), &object).await {
+            Ok(_) => tracing::info!(name = names::SPOD, "made the SecurityProfilesOperatorDaemon"),
+            // Somebody was faster; the watch will say so.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+        self.settled = true;
+        Ok(())
+    }
+
+    /// What only the cluster can tell: whether there are ServiceMonitors, and what owns things without namespace.
+    async fn probe(&mut self) {
+        self.around.service_monitors = self
+            .client
+            .list_api_group_resources("monitoring.coreos.com/v1")
+            .await
+            .is_ok_and(|list| list.resources.iter().any(|resource| resource.name == MONITORS.plural));
+        let role = ApiResource {
+            group: "rbac.authorization.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            plural: "clusterroles".to_owned(),
+        };
+        let roles: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(self.client.clone(), &role);
+        if let Ok(Some(found)) = roles.get_opt(names::OPERATOR).await {
+            self.around.owner = Some(json!({
+                "apiVersion": role.api_version, "kind": role.kind, "name": names::OPERATOR,
+                "uid": found.metadata.uid, "blockOwnerDeletion": false,
+            }));
+        }
+    }
+
+    /// Applies what differs and removes what is not rendered any more. Returns what went wrong first.
+    async fn apply_all(&mut self, name: &str, claimed: &mut BTreeSet<Key>) -> Option<String> {
+        let spod = self.spods.get(name)?;
+        if spod.deleting {
+            return None;
+        }
+        let uid = spod.uid.clone();
+        let rendered = match &spod.object {
+            Ok(object) => (self.settings.renderer.objects)(object, &self.around),
+            Err(problem) => Err(problem.clone()),
+        };
+        let rendered = match rendered {
+            Ok(rendered) => rendered,
+            Err(problem) => return Some(problem),
+        };
+        let is_static = spod.object.as_ref().is_ok_and(|object| {
+            object.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) == Some(true)
+        });
+        let (mut problem, mut wanted) = (None, BTreeSet::new());
+        for object in rendered {
+            let Some(kind) = ApiKind::of(&object) else {
+                problem.get_or_insert(format!(
+                    "{} {} is no kind that is applied",
+                    object["apiVersion"], object["kind"]
+                ));
+                continue;
+            };
+            let key = (kind.kind, object["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+            wanted.insert(key.clone());
+            if !claimed.insert(key.clone()) {
+                continue;
+            }
+            // A webhook that the API server cannot trust would refuse everything.
+            if !kind.namespaced && self.around.bundle.is_none() {
+                continue;
+            }
+            if let Err(error) = self.apply(kind, &key, object).await {
+                if key.0 == MONITORS.kind {
+                    self.complain(format!("the ServiceMonitor cannot be applied: {error}"));
+                } else {
+                    problem.get_or_insert(format!("{} {} cannot be applied: {error}", key.0, key.1));
+                }
+            }
+        }
+        if problem.is_none() {
+            self.prune(&uid, &wanted, is_static).await;
+        }
+        problem
+    }
+
+    async fn apply(&mut self, kind: &ApiKind, key: &Key, object: Value) -> Result<(), kube::Error> {
+        if let Some(applied) = self.applied.get(key) {
+            let same = applied.rendered == object;
+            let untouched = self.there.get(key).is_none_or(|there| there.mark == applied.mark);
+            if same && untouched {
+                return Ok(());
+            }
+            if same && applied.at.elapsed() < REPAIR {
+                self.due = self.due.min(applied.at + REPAIR);
+                return Ok(());
+            }
+        }
+        let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
+        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        let written = api.patch(&key.1, &parameters, &Patch::Apply(&object)).await?;
+        let mark = mark(&written.metadata);
+        if self.there.get(key).is_none_or(|there| there.mark != mark) {
+            tracing::info!(kind = key.0, name = key.1, "applied");
+        }
+        let owners =
+            written.metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
+        self.there.insert(key.clone(), There { mark: mark.clone(), owners });
+        self.applied.insert(key.clone(), Applied { rendered: object, mark, at: Instant::now() });
+        Ok(())
+    }
+
+    /// Deletes what this SPOD owns and does not ask for any more.
+    async fn prune(&mut self, uid: &str, wanted: &BTreeSet<Key>, is_static: bool) {
+        // Where somebody else takes care of the webhook, its objects are theirs, whoever made them.
+        let webhook = [names::WEBHOOK, names::WEBHOOK_SERVICE];
+        let superfluous: Vec<Key> = self
+            .there
+            .iter()
+            .filter(|(key, there)| {
+                there.owners.iter().any(|owner| owner == uid)
+                    && !wanted.contains(*key)
+                    && !(is_static && webhook.contains(&key.1.as_str()))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in superfluous {
+            let Some(kind) = KINDS.into_iter().find(|kind| kind.kind == key.0) else { continue };
+            let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
+            match api.delete(&key.1, &DeleteParams::background()).await {
+                Ok(_) => tracing::info!(kind = key.0, name = key.1, "deleted what is not asked for any more"),
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => {
+                    self.complain(format!("{} {} cannot be deleted: {error}", key.0, key.1));
+                    continue;
+                }
+            }
+            self.there.remove(&key);
+            self.applied.remove(&key);
+        }
+    }
+
+    async fn report(&mut self, name: &str, problem: Option<String>) -> Result<(), kube::Error> {
+        let Some(spod) = self.spods.get(name).filter(|spod| !spod.deleting) else { return Ok(()) };
+        let before: Option<DaemonState> = spod.status["state"].as_str().and_then(|state| state.parse().ok());
+        let (state, mut message) = match (problem, self.rollouts.get(name)) {
+            (Some(problem), _) => (DaemonState::Error, problem),
+            (None, Some(rollout)) => rollout.state(before),
+            (None, None) => (DaemonState::Creating, "the agents are being created".to_owned()),
+        };
+        if let Ok(object) = &spod.object {
+            let missing = (self.settings.renderer.unavailable)(object, &self.around);
+            if !missing.is_empty() {
+                message.push_str(&format!("; not part of this release: {}", missing.join(", ")));
+            }
+        }
+        let conditions = spod.status["conditions"].as_array().into_iter().flatten();
+        let conditions: Vec<Condition> =
+            conditions.filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect();
+        let ready = conditions.iter().find(|condition| condition.type_ == Condition::READY);
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
+        let ready = condition(state, message, spod.generation, ready, &now);
+        let others = conditions.iter().filter(|condition| condition.type_ != Condition::READY).cloned();
+        let conditions: Vec<Condition> = [ready].into_iter().chain(others).collect();
+        let wanted = json!({ "state": state, "conditions": conditions });
+        if spod.status["state"] == wanted["state"] && spod.status["conditions"] == wanted["conditions"] {
+            return Ok(());
+        }
+        let parameters =
+            PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..Default::default() };
+        let patch = Patch::Merge(json!({ "status": wanted }));
+        match self.spod_api().patch_status(name, &parameters, &patch).await {
+            Ok(_) => {
+                if let Some(spod) = self.spods.get_mut(name) {
+                    spod.status = wanted;
+                }
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn spod_api(&self) -> Api<DynamicObject> {
+        let resource = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
+        resource.api(self.client.clone(), Scope::Namespaced, Some(&self.settings.namespace))
+    }
+
+    /// Says each thing once.
+    fn complain(&mut self, text: String) {
+        if self.complained.len() > 100 {
+            self.complained.clear();
+        }
+        if self.complained.insert(text.clone()) {
+            tracing::warn!("{text}");
+        }
+    }
+}
+
+impl Spod {
+    fn of(document: &Value) -> Self {
+        let object = match decode(document).map(|decoded| decoded.object) {
+            Ok(AnyObject::SecurityProfilesOperatorDaemon(object)) => Ok(Box::new(object)),
+            Ok(_) => Err("it is of another kind".to_owned()),
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        };
+        let metadata = &document["metadata"];
+        Self {
+            object,
+            uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
+            generation: metadata["generation"].as_i64(),
+            deleting: metadata["deletionTimestamp"].is_string(),
+            status: document["status"].clone(),
+        }
+    }
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(24 * 3600)
+}

@@ -1,0 +1,432 @@
+//! Certificates in the cluster: Secrets, and the `caBundle` of our CustomResourceDefinitions.
+//!
+//! The Secrets are watched by name, so one that is deleted comes back; the definitions by their metadata alone, since
+//! all their schemas together are large. The bundle goes out before anything that only it makes trustworthy.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::ValueEnum;
+use futures::{StreamExt as _, stream};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, NotUsed, Object, ObjectMeta, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spo_model::kind::GROUP;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::certificates::{self, Pair, Server, Step};
+use crate::{
+    cluster::{names, resource::Resource},
+    process::Error,
+};
+
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// The operator's own authority.
+    Builtin,
+    /// cert-manager: the operator makes an Issuer and Certificates.
+    CertManager,
+    /// Somebody else fills the Secrets; `ca.crt` of the webhook's says whom to trust.
+    Provided,
+}
+
+/// The texts of whom to trust, once they are known.
+pub type Bundle = watch::Receiver<Option<String>>;
+
+/// Keeps certificates in the cluster until it is told to stop.
+///
+/// # Errors
+/// None so far; what fails is tried again.
+pub async fn run(
+    client: Client,
+    namespace: String,
+    source: Source,
+    bundle: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut trust = Trust::new(client, namespace, source, bundle);
+    let secrets = trust.names().into_iter().map(|name| {
+        let events = watcher::watch_object(trust.secrets.clone(), name).default_backoff();
+        events.map(move |told| Told::Secret(name, told.map(|secret| secret.map(Box::new)))).boxed()
+    });
+    // By name, so that the operator needs no right to see those of others.
+    let definitions = Resource::ALL.map(|resource| {
+        let name = format!("{}.{GROUP}", resource.plural());
+        let events = watcher::watch_object(trust.definitions_metadata.clone(), &name).default_backoff();
+        events
+            .map(move |told| Told::Definition(name.clone(), told.map(|found| found.map(|d| d.metadata))))
+            .boxed()
+    });
+    let mut events = stream::select_all(secrets.chain(definitions));
+    loop {
+        let wait = trust.wait();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(wait) => trust.work().await,
+            Some(told) = events.next() => trust.take_note(told),
+        }
+    }
+}
+
+enum Told {
+    Secret(&'static str, Result<Option<Box<Secret>>, watcher::Error>),
+    Definition(String, Result<Option<ObjectMeta>, watcher::Error>),
+}
+
+/// The parts of a definition that are of interest here.
+type Definition = Object<DefinitionSpec, NotUsed>;
+
+#[derive(Clone, Debug, Deserialize)]
+struct DefinitionSpec {
+    conversion: Option<Value>,
+}
+
+struct Trust {
+    client: Client,
+    namespace: String,
+    source: Source,
+    secrets: Api<Secret>,
+    definitions: Api<Definition>,
+    definitions_metadata: Api<PartialObjectMeta<DynamicObject>>,
+    /// What the watches say of each Secret; not there before the watch has said something.
+    known: BTreeMap<&'static str, Option<Box<Secret>>>,
+    /// The generations of our definitions.
+    generations: BTreeMap<String, i64>,
+    /// What each definition was brought to: its generation then, and the bundle.
+    done: BTreeMap<String, (i64, String)>,
+    bundle: watch::Sender<Option<String>>,
+    /// When there is something to do, in seconds since 1970; 0 for now.
+    again: u64,
+    failed: bool,
+}
+
+impl Trust {
+    fn new(client: Client, namespace: String, source: Source, bundle: watch::Sender<Option<String>>) -> Self {
+        let kind = ApiResource {
+            group: "apiextensions.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "apiextensions.k8s.io/v1".to_owned(),
+            kind: "CustomResourceDefinition".to_owned(),
+            plural: "customresourcedefinitions".to_owned(),
+        };
+        Self {
+            secrets: Api::namespaced(client.clone(), &namespace),
+            definitions: Api::all_with(client.clone(), &kind),
+            definitions_metadata: Api::all_with(client.clone(), &kind),
+            client,
+            namespace,
+            source,
+            known: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            done: BTreeMap::new(),
+            bundle,
+            again: 0,
+            failed: false,
+        }
+    }
+
+    /// The Secrets that are looked at: another's certificate authority is not ours to read.
+    fn names(&self) -> Vec<&'static str> {
+        match self.source {
+            Source::Builtin => vec![names::AUTHORITY_SECRET, names::WEBHOOK_SECRET, names::METRICS_SECRET],
+            Source::CertManager | Source::Provided => vec![names::WEBHOOK_SECRET],
+        }
+    }
+
+    fn take_note(&mut self, told: Told) {
+        match told {
+            Told::Secret(name, Ok(secret)) => {
+                let before = self.known.insert(name, secret);
+                if before.as_ref() != self.known.get(name) {
+                    self.again = 0;
+                }
+            }
+            Told::Definition(name, Ok(Some(metadata))) => {
+                let generation = metadata.generation.unwrap_or_default();
+                if self.generations.insert(name, generation) != Some(generation) {
+                    self.again = 0;
+                }
+            }
+            Told::Definition(name, Ok(None)) => {
+                self.generations.remove(&name);
+                self.done.remove(&name);
+            }
+            Told::Secret(_, Err(error)) | Told::Definition(_, Err(error)) => {
+                tracing::warn!(%error, "the watch of certificates is interrupted");
+            }
+        }
+    }
+
+    /// How long to wait for the next look: what comes in one breath is one look.
+    fn wait(&self) -> Duration {
+        if self.known.len() < self.names().len() {
+            return Duration::from_secs(3600);
+        }
+        match self.again.checked_sub(now()) {
+            // Sleeping stands still while a machine does, so it is never long.
+            Some(left) => Duration::from_secs(left.clamp(1, 3600)),
+            None if self.failed => Duration::from_secs(2),
+            None => Duration::from_millis(20),
+        }
+    }
+
+    async fn work(&mut self) {
+        if self.known.len() < self.names().len() {
+            return;
+        }
+        self.again = u64::MAX;
+        match self.reconcile().await {
+            Ok(again) => {
+                self.again = again;
+                self.failed = false;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the certificates are not as they should be");
+                (self.again, self.failed) = (0, true);
+            }
+        }
+    }
+
+    async fn reconcile(&mut self) -> Result<u64, Error> {
+        match self.source {
+            Source::Builtin => self.own().await,
+            Source::CertManager => {
+                self.request_from_cert_manager().await?;
+                self.foreign().await
+            }
+            Source::Provided => self.foreign().await,
+        }
+    }
+
+    async fn own(&mut self) -> Result<u64, Error> {
+        let servers = servers(&self.namespace);
+        let known =
+            |trust: &Self, name: &str| trust.known.get(name).and_then(Option::as_deref).and_then(pair);
+        let pairs: Vec<Option<Pair>> = servers.iter().map(|server| known(self, &server.secret)).collect();
+        let beside: Vec<(&Server, Option<&Pair>)> =
+            servers.iter().zip(pairs.iter().map(Option::as_ref)).collect();
+        let mut authority = known(self, names::AUTHORITY_SECRET);
+        let mut plan = certificates::plan(now(), authority.as_ref(), &beside);
+        if let Some(why) = plan.authority {
+            tracing::info!(why, "making a certificate authority");
+            let trusted = authority.iter().chain(pairs.iter().flatten()).map(|pair| pair.bundle.as_str());
+            let made = certificates::authority(now(), &trusted.collect::<Vec<_>>())?;
+            self.store(names::AUTHORITY_SECRET, &made).await?;
+            plan = certificates::plan(now(), Some(&made), &beside);
+            authority = Some(made);
+        }
+        let Some(authority) = authority else { return Ok(plan.again) };
+        self.publish(&authority.bundle).await?;
+        for ((server, pair), step) in beside.iter().zip(&plan.servers) {
+            let new = match (step, pair) {
+                (Step::Keep, _) => continue,
+                (Step::Rebundle, Some(pair)) => Pair { bundle: authority.bundle.clone(), ..(*pair).clone() },
+                _ => {
+                    tracing::info!(secret = server.secret, "making a certificate");
+                    certificates::issue(now(), &authority, server)?
+                }
+            };
+            self.store(&server.secret, &new).await?;
+        }
+        Ok(plan.again)
+    }
+
+    /// Whom to trust is what somebody else put into the webhook's Secret.
+    async fn foreign(&mut self) -> Result<u64, Error> {
+        let secret = self.known.get(names::WEBHOOK_SECRET).and_then(Option::as_deref);
+        let bundle = secret.and_then(|secret| text(secret, "ca.crt").or_else(|| text(secret, "tls.crt")));
+        if let Some(bundle) = bundle {
+            self.publish(&bundle).await?;
+        }
+        Ok(u64::MAX)
+    }
+
+    async fn publish(&mut self, bundle: &str) -> Result<(), Error> {
+        self.bundle.send_if_modified(|before| {
+            let changed = before.as_deref() != Some(bundle);
+            if changed {
+                *before = Some(bundle.to_owned());
+            }
+            changed
+        });
+        let due = |(name, generation): (&String, &i64)| {
+            let done = self.done.get(name).is_some_and(|done| *done == (*generation, bundle.to_owned()));
+            (!done).then(|| name.clone())
+        };
+        let due: Vec<String> = self.generations.iter().filter_map(due).collect();
+        for name in due {
+            let Some(mut definition) = self.definitions.get_opt(&name).await? else { continue };
+            let conversion = definition.spec.conversion.take().unwrap_or_default();
+            if let Some(patch) = conversion_patch(&conversion, bundle, &self.namespace) {
+                let parameters = PatchParams::apply(names::FIELD_MANAGER);
+                let parameters = PatchParams { force: false, ..parameters };
+                let patched = self.definitions.patch(&name, &parameters, &Patch::Merge(patch)).await?;
+                tracing::info!(definition = name, "put the certificate authority into the definition");
+                definition = patched;
+            }
+            let generation = definition.metadata.generation.unwrap_or_default();
+            self.generations.insert(name.clone(), generation);
+            self.done.insert(name, (generation, bundle.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Writes a Secret over the one that is known; a conflict is an error, and the next look knows better.
+    async fn store(&mut self, name: &str, pair: &Pair) -> Result<(), Error> {
+        let before = self.known.get(name).and_then(Option::as_deref);
+        let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+        let data = [
+            ("tls.crt".to_owned(), bytes(&pair.certificate)),
+            ("tls.key".to_owned(), bytes(&pair.key)),
+            ("ca.crt".to_owned(), bytes(&pair.bundle)),
+        ];
+        let written = match before {
+            Some(before) if before.type_.as_deref() == Some(TLS) && before.immutable != Some(true) => {
+                let secret = Secret { data: Some(data.into()), ..before.clone() };
+                self.secrets.replace(name, &PostParams::default(), &secret).await?
+            }
+            _ => {
+                if before.is_some() {
+                    // Neither the type of a Secret nor one that is immutable can be changed.
+                    self.secrets.delete(name, &kube::api::DeleteParams::default()).await?;
+                }
+                let metadata = ObjectMeta {
+                    name: Some(name.to_owned()),
+                    labels: Some([(names::APP_LABEL.to_owned(), names::OPERATOR.to_owned())].into()),
+                    ..ObjectMeta::default()
+                };
+                let type_ = Some(TLS.to_owned());
+                let secret = Secret { metadata, data: Some(data.into()), type_, ..Secret::default() };
+                self.secrets.create(&PostParams::default(), &secret).await?
+            }
+        };
+        if let Some(known) = self.known.iter_mut().find(|(known, _)| **known == name) {
+            *known.1 = Some(Box::new(written));
+        }
+        Ok(())
+    }
+
+    async fn request_from_cert_manager(&self) -> Result<(), Error> {
+        let resource = |kind: &str, plural: &str| ApiResource {
+            group: "cert-manager.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "cert-manager.io/v1".to_owned(),
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+        };
+        let apply = async |resource: ApiResource, name: &str, spec: Value| {
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+            let object = json!({
+                "apiVersion": resource.api_version, "kind": resource.kind,
+                "metadata": { "name": name, "labels": { names::APP_LABEL: names::OPERATOR } }, "spec": spec,
+            });
+            let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+            api.patch(name, &parameters, &Patch::Apply(object)).await
+        };
+        apply(resource("Issuer", "issuers"), "selfsigned-issuer", json!({ "selfSigned": {} })).await?;
+        for (name, server) in ["webhook-cert", "metrics-cert"].into_iter().zip(servers(&self.namespace)) {
+            let issuer = json!({ "kind": "Issuer", "name": "selfsigned-issuer" });
+            let spec = json!({ "secretName": server.secret, "dnsNames": server.names, "issuerRef": issuer });
+            apply(resource("Certificate", "certificates"), name, spec).await?;
+        }
+        Ok(())
+    }
+}
+
+const TLS: &str = "kubernetes.io/tls";
+
+/// The servers of the operator: the webhook, and the metrics of the agents.
+pub fn servers(namespace: &str) -> Vec<Server> {
+    let service = |secret: &str, service: &str| Server {
+        secret: secret.to_owned(),
+        names: vec![
+            format!("{service}.{namespace}.svc"),
+            format!("{service}.{namespace}"),
+            format!("{service}.{namespace}.svc.cluster.local"),
+        ],
+    };
+    vec![
+        service(names::WEBHOOK_SECRET, names::WEBHOOK_SERVICE),
+        service(names::METRICS_SECRET, names::METRICS_SERVICE),
+    ]
+}
+
+/// What has to change in `spec.conversion` of a definition, if anything: whom the API server trusts, and in which
+/// namespace the webhook is. A conversion of another kind, or by another's service, is left alone.
+fn conversion_patch(conversion: &Value, bundle: &str, namespace: &str) -> Option<Value> {
+    let config = conversion.pointer("/webhook/clientConfig")?;
+    if conversion["strategy"] != "Webhook" || config["service"]["name"] != names::WEBHOOK_SERVICE {
+        return None;
+    }
+    let bytes = serde_json::to_value(ByteString(bundle.as_bytes().to_vec())).ok()?;
+    if config["caBundle"] == bytes && config["service"]["namespace"] == namespace {
+        return None;
+    }
+    let config = json!({ "caBundle": bytes, "service": { "namespace": namespace } });
+    Some(json!({ "spec": { "conversion": { "webhook": { "clientConfig": config } } } }))
+}
+
+fn pair(secret: &Secret) -> Option<Pair> {
+    Some(Pair {
+        certificate: text(secret, "tls.crt")?,
+        key: text(secret, "tls.key")?,
+        bundle: text(secret, "ca.crt").unwrap_or_default(),
+    })
+}
+
+fn text(secret: &Secret, field: &str) -> Option<String> {
+    let bytes = secret.data.as_ref()?.get(field)?;
+    String::from_utf8(bytes.0.clone()).ok().filter(|text| !text.is_empty())
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conversion(service: &str, bundle: Option<&str>) -> Value {
+        let mut config = json!({ "service": { "name": service, "namespace": "spo", "path": "/convert" } });
+        if let Some(bundle) = bundle {
+            config["caBundle"] = json!(ByteString(bundle.as_bytes().to_vec()));
+        }
+        json!({ "strategy": "Webhook", "webhook": { "clientConfig": config } })
+    }
+
+    #[test]
+    fn a_definition_is_patched_only_where_it_differs() {
+        let patch = |conversion: &Value| conversion_patch(conversion, "CA", "spo");
+        let found = patch(&conversion("webhook-service", None)).expect("a patch");
+        let config = &found["spec"]["conversion"]["webhook"]["clientConfig"];
+        assert_eq!(config["caBundle"], "Q0E=");
+        assert_eq!(patch(&conversion("webhook-service", Some("CA"))), None);
+        assert!(patch(&conversion("webhook-service", Some("old"))).is_some());
+        let moved = conversion_patch(&conversion("webhook-service", Some("CA")), "CA", "other");
+        assert!(moved.is_some(), "the existing operator writes one namespace into its manifests");
+        for foreign in [conversion("another", None), json!({ "strategy": "None" }), json!(null)] {
+            assert_eq!(patch(&foreign), None);
+        }
+    }
+
+    #[test]
+    fn certificates_have_the_names_by_which_servers_are_called() {
+        let [webhook, metrics] = &servers("spo")[..] else { panic!("two") };
+        assert!(webhook.names.contains(&"webhook-service.spo.svc".to_owned()));
+        for name in ["metrics.spo", "metrics.spo.svc", "metrics.spo.svc.cluster.local"] {
+            assert!(metrics.names.contains(&name.to_owned()), "{name}");
+        }
+    }
+}
