@@ -6,6 +6,7 @@ use spo_model::{
     Diagnostic, FieldPath, Severity,
     apparmor::AppArmorBody,
     base::{self, BaseProfiles},
+    daemon::ObjectName,
     names::{NamespaceName, ProfileKey},
     object::{AnyObject, AppArmorProfile, Metadata, RawSelinuxProfile, SeccompProfile, SelinuxProfile},
     seccomp::Arch,
@@ -21,9 +22,29 @@ use crate::{artefact::Origin, restrictions::Restrictions};
 pub struct Library {
     seccomp: BTreeMap<ProfileKey, SeccompProfile>,
     selinux: BTreeMap<ProfileKey, SelinuxProfile>,
+    shared: Option<NamespaceName>,
 }
 
 impl Library {
+    /// An empty one, in which profiles of every namespace find those of one: a cluster's operator keeps the base
+    /// profiles that it brings in its own.
+    pub fn sharing(namespace: NamespaceName) -> Self {
+        Self { shared: Some(namespace), ..Self::default() }
+    }
+
+    /// Where a profile of a namespace looks for what it builds on: at home, then where there is no namespace, then
+    /// where everybody may look.
+    fn find<'a, T>(
+        &self,
+        profiles: &'a BTreeMap<ProfileKey, T>,
+        namespace: Option<&NamespaceName>,
+        name: &str,
+    ) -> Option<&'a T> {
+        let name: ObjectName = name.parse().ok()?;
+        let places = [namespace.cloned(), None, self.shared.clone()];
+        places.into_iter().find_map(|namespace| profiles.get(&ProfileKey { namespace, name: name.clone() }))
+    }
+
     /// Adds a profile; kinds that nothing builds on are left out. The first of two with one key stays.
     pub fn add(&mut self, object: &AnyObject) {
         let Some(key) = object.key() else { return };
@@ -44,20 +65,9 @@ impl Library {
     }
 }
 
-/// The profile of a name: in the user's namespace, else without one.
-fn find<'a, T>(
-    profiles: &'a BTreeMap<ProfileKey, T>,
-    namespace: Option<&NamespaceName>,
-    name: &str,
-) -> Option<&'a T> {
-    let name: spo_model::daemon::ObjectName = name.parse().ok()?;
-    let own = ProfileKey { namespace: namespace.cloned(), name: name.clone() };
-    profiles.get(&own).or_else(|| profiles.get(&ProfileKey { namespace: None, name }))
-}
-
 impl BaseProfiles for Library {
     fn local(&self, user: &ProfileKey, name: &str) -> Option<&SeccompProfile> {
-        find(&self.seccomp, user.namespace.as_ref(), name)
+        self.find(&self.seccomp, user.namespace.as_ref(), name)
     }
 
     fn remote(&self, reference: &str) -> Result<&SeccompProfile, String> {
@@ -225,7 +235,7 @@ pub struct InNamespace<'a> {
 
 impl Ancestors for InNamespace<'_> {
     fn get(&self, name: &str) -> Option<SelinuxProfileSpec> {
-        find(&self.library.selinux, self.namespace, name).map(|profile| profile.spec.clone())
+        self.library.find(&self.library.selinux, self.namespace, name).map(|profile| profile.spec.clone())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod api_server;
 pub mod cluster;
 pub mod document;
 pub mod guest;
+pub mod operator_image;
 
 use std::{
     io::Write as _,

@@ -183,6 +183,11 @@ impl Cache {
         self.watches.iter().all(|watch| self.objects.contains_key(watch))
     }
 
+    /// The namespace in which a resource is watched, if it is one.
+    pub fn namespace_of(&self, resource: Resource) -> Option<&NamespaceName> {
+        self.watches.iter().find(|watch| watch.resource == resource)?.namespace.as_ref()
+    }
+
     /// What there is.
     pub fn entries(&self) -> impl Iterator<Item = (Resource, &Name, &Entry)> {
         self.objects

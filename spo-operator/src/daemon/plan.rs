@@ -12,13 +12,19 @@ use std::{
 };
 
 use serde_json::Value;
-use spo_model::{Diagnostic, kind::Kind, names::ProfileKey, object::AnyObject, status::ProfileState};
-use spo_node::restrictions::Restrictions;
+use spo_model::{
+    Diagnostic,
+    kind::Kind,
+    names::{NamespaceName, ProfileKey},
+    object::AnyObject,
+    status::ProfileState,
+};
 use spo_node::{
     artefact::{Artefact, HostPath, SECCOMP_DIR, digest},
     compile::Library,
     desired::Desired,
     ledger::{Entry as Placed, Ledger},
+    restrictions::Restrictions,
 };
 
 use super::settings::{Kinds, Settings};
@@ -177,7 +183,7 @@ impl Builder {
             (&a.created, &a.key, a.resource).cmp(&(&b.created, &b.key, b.resource))
         });
         let objects = || subjects.iter().filter_map(|(subject, entry)| Some((subject, entry.object()?)));
-        let (library, bases) = library(objects());
+        let (library, bases) = library(objects(), cache.namespace_of(SETTINGS));
         let everything = Restrictions::default();
         let (allowed, settings_problem) = match &settings.allowed {
             Ok(allowed) => (allowed, None),
@@ -311,10 +317,17 @@ fn message(problems: &[Diagnostic], reason: ErrorReason) -> String {
     format!("{word}{}", each.collect::<Vec<_>>().join("; "))
 }
 
+/// What is watched in the operator's own namespace alone.
+const SETTINGS: Resource = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
+
 /// The profiles that others build on, and a number that stands for them.
-fn library<'a>(objects: impl Iterator<Item = (&'a Subject, &'a AnyObject)> + Clone) -> (Library, u64) {
+fn library<'a>(
+    objects: impl Iterator<Item = (&'a Subject, &'a AnyObject)> + Clone,
+    shared: Option<&NamespaceName>,
+) -> (Library, u64) {
     let wanted: BTreeSet<(Kind, String)> = objects.clone().flat_map(|(_, object)| bases(object)).collect();
-    let (mut library, mut hasher) = (Library::default(), DefaultHasher::new());
+    let mut library = shared.cloned().map_or_else(Library::default, Library::sharing);
+    let mut hasher = DefaultHasher::new();
     for (subject, object) in objects {
         if wanted.contains(&(object.kind(), object.name().to_owned())) {
             library.add(object);

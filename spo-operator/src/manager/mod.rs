@@ -10,6 +10,7 @@
 //! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`index`], [`rollout`].
 //! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
 
+pub mod bases;
 pub mod certificates;
 pub mod election;
 pub mod facts;

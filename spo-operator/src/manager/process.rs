@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    election,
+    bases, election,
     lease::{Election, Timing},
     profiles,
     rendering::{OPERATOR, Surroundings},
@@ -118,6 +118,12 @@ impl Work {
         tokio::try_join!(
             trust::run(self.client.clone(), namespace, self.source, bundle, stop.clone()),
             spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
+            bases::run(
+                self.client.clone(),
+                self.profiles.operator_namespace.clone(),
+                self.profiles.scope,
+                stop.clone()
+            ),
             profiles::run(self.client, self.profiles, stop),
         )?;
         Ok(())

@@ -165,6 +165,7 @@ impl Index {
         objects: impl IntoIterator<Item = &'a AnyObject>,
         unreadable: impl IntoIterator<Item = Unreadable>,
     ) -> Self {
+        let library = Library::sharing(settings.operator_namespace.clone());
         let mut index = Self {
             settings,
             bindings: BTreeMap::new(),
@@ -172,7 +173,7 @@ impl Index {
             unreadable: BTreeMap::new(),
             profiles: BTreeMap::new(),
             owned: BTreeSet::new(),
-            library: Library::default(),
+            library,
             daemon: None,
         };
         for object in objects {

@@ -41,6 +41,8 @@ use settings::Places;
 
 /// The address of the API server, which is also that of the Service `kubernetes`.
 const API: &str = "10.96.0.1";
+/// The addresses of Services.
+const SERVICES: &str = "10.96.0.0/16";
 /// The address of the cluster's DNS.
 const DNS: &str = "10.96.0.10";
 /// The address of the machine that the control plane and the registry run on.
@@ -111,6 +113,7 @@ impl Cluster {
         for address in [API, DNS, CONTROL_PLANE] {
             this.network.add_address(address)?;
         }
+        this.network.add_services(SERVICES, CONTROL_PLANE)?;
         this.start_registry()?;
         this.start_control_plane()?;
         let sleeper = Image::new("registry.k8s.io/pause:1", &["/bin/sleep", "2147483647"]);
@@ -244,7 +247,8 @@ impl Cluster {
         self.run(&self.commands.join("helm"), arguments, "")
     }
 
-    /// Runs a command line of a document as it is written there: with `kubectl` and `helm` on the path.
+    /// Runs commands of a document as they are written there, with `kubectl` and `helm` on the path; all that they print is
+    /// the standard output.
     ///
     /// # Errors
     /// It cannot be run.
@@ -252,7 +256,7 @@ impl Cluster {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = self.network.command("bash");
         command
-            .args(["-ec", line])
+            .args(["-ec", &format!("exec 2>&1\n{line}")])
             .current_dir(folder)
             .env("PATH", format!("{}:{path}", self.commands.display()))
             .env("KUBECONFIG", self.dir.path().join("admin.kubeconfig"))
@@ -384,7 +388,10 @@ impl Cluster {
             .arg(flag("kubelet-client-certificate", &file("admin.crt")))
             .arg(flag("kubelet-client-key", &file("admin.key")))
             .arg(flag("kubelet-certificate-authority", &file("ca.crt")))
-            .args(["--kubelet-preferred-address-types=InternalIP", "--service-cluster-ip-range=10.96.0.0/16"])
+            .args([
+                "--kubelet-preferred-address-types=InternalIP",
+                &flag("service-cluster-ip-range", SERVICES),
+            ])
             .args(["--allow-privileged=true", "--authorization-mode=Node,RBAC"])
             .arg("--enable-admission-plugins=NodeRestriction")
             .arg(flag("audit-log-path", &file("audit.log")))

@@ -54,6 +54,11 @@ impl Network {
         ]))
     }
 
+    /// Lets processes of the namespace send to addresses that nobody has, which kube-proxy then replaces.
+    pub(super) fn add_services(&self, range: &str, source: &str) -> Result<(), Box<dyn Error>> {
+        run(Command::new("ip").args(["-n", &self.name, "route", "add", range, "dev", "lo", "src", source]))
+    }
+
     /// A command that will run in the namespace.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         // Not `ip netns exec`, which mounts a /sys without the control groups.

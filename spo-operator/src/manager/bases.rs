@@ -1,0 +1,87 @@
+//! The base profiles that the operator brings: SeccompProfiles in its own namespace, which profiles of every namespace
+//! find.
+//!
+//! They are applied once by each leader, so what an administrator deletes is gone until the next one leads.
+
+use kube::{
+    Client,
+    api::{DynamicObject, Patch, PatchParams},
+};
+use serde_json::Value;
+use spo_model::{
+    kind::{Kind, Scope},
+    names::NamespaceName,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::{names, resource::Resource},
+    process::Error,
+};
+
+/// The manifests, as they are in `deploy/base-profiles`.
+const MANIFESTS: [&str; 3] = [
+    include_str!("bases/crun-v1.26.yaml"),
+    include_str!("bases/runc-v1.4.0.yaml"),
+    include_str!("bases/runc-v1.4.2.yaml"),
+];
+
+/// Applies them.
+///
+/// # Errors
+/// None: what cannot be applied is said in the log, and tried again a few times.
+pub async fn run(
+    client: Client,
+    namespace: NamespaceName,
+    profiles: Scope,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let place = (profiles == Scope::Namespaced).then_some(&namespace);
+    let api = Resource::Of(Kind::SeccompProfile).api(client, profiles, place);
+    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+    for document in documents() {
+        let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        for pause in [1, 2, 4, 8, 16] {
+            let applied: Result<DynamicObject, _> =
+                api.patch(&name, &parameters, &Patch::Apply(&document)).await;
+            let Err(error) = applied else { break };
+            tracing::warn!(%error, name, "the base profile is not there yet");
+            let pause = tokio::time::sleep(std::time::Duration::from_secs(pause));
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+    // The work is done; the end of a controller would be the end of the leader.
+    stop.cancelled().await;
+    Ok(())
+}
+
+fn documents() -> impl Iterator<Item = Value> {
+    MANIFESTS.iter().filter_map(|text| serde_saphyr::from_str::<Value>(text).ok()).map(|mut document| {
+        document["metadata"]["labels"] = serde_json::json!({ names::APP_LABEL: names::OPERATOR });
+        document
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn they_are_those_that_are_shipped_as_files() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base-profiles");
+        let read = |entry: std::io::Result<fs::DirEntry>| {
+            let path = entry.expect("an entry").path();
+            let text = fs::read_to_string(&path).expect("a text");
+            (path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(), text)
+        };
+        let files: BTreeMap<String, String> = fs::read_dir(folder).expect("the folder").map(read).collect();
+        assert_eq!(files.values().map(String::as_str).collect::<Vec<_>>(), MANIFESTS);
+        let named: Vec<_> =
+            documents().map(|d| d["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect();
+        assert_eq!(named, files.into_keys().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,80 @@
+//! The operator's image, and those that the guide's pods run.
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{cluster::Image, workspace};
+
+/// The image that the manifests name.
+pub const OPERATOR: &str = "ghcr.io/security-profiles/spo-rs:v0.1.0";
+
+/// The programs of this machine that are in the guide's images.
+pub const PROGRAMS: &[&str] = &["nginx", "curl", "bash", "busybox"];
+
+/// The binary for the image: static, as the Dockerfile builds it. `SPO_OPERATOR_BINARY` names another.
+///
+/// Without the target for static binaries it is a dynamic one, whose libraries are put into the image.
+///
+/// # Errors
+/// It does not build.
+pub fn binary() -> Result<PathBuf, Box<dyn Error>> {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    if let Some(named) = std::env::var_os("SPO_OPERATOR_BINARY") {
+        return Ok(named.into());
+    }
+    let libraries = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output()?;
+    let libraries = String::from_utf8_lossy(&libraries.stdout).trim().to_owned();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.current_dir(workspace()).args([
+        "build",
+        "--quiet",
+        "--profile",
+        "dist",
+        "--package",
+        "spo-operator",
+    ]);
+    let mut folder =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    if Path::new(&libraries).is_dir() {
+        build.args(["--target", TARGET]);
+        folder.push(TARGET);
+    }
+    match build.status()?.success() {
+        true => Ok(folder.join("dist/spo-operator")),
+        false => Err("the operator does not build".into()),
+    }
+}
+
+/// The operator, and what the guide's pods run: nginx on port 80, the same without root on port 8080, a shell.
+///
+/// # Errors
+/// The operator does not build.
+pub fn images() -> Result<Vec<Image>, Box<dyn Error>> {
+    let nginx = |name: &str, port: u16| {
+        let settings = format!(
+            "worker_processes 1;\npid /tmp/nginx.pid;\nerror_log /dev/stderr;\nevents {{}}\nhttp {{\n  access_log off;\n  \
+             client_body_temp_path /tmp/a;\n  proxy_temp_path /tmp/b;\n  fastcgi_temp_path /tmp/c;\n  uwsgi_temp_path \
+             /tmp/d;\n  scgi_temp_path /tmp/e;\n  server {{\n    listen {port};\n    root /srv;\n  }}\n}}\n"
+        );
+        Image::new(name, &["/usr/sbin/nginx", "-c", "/etc/nginx.conf", "-g", "daemon off;"])
+            .with("/usr/sbin/nginx")
+            .with("/usr/bin/curl")
+            .with("/bin/bash")
+            .with_busybox()
+            .with_text("/etc/nginx.conf", &settings)
+            .with_text("/srv/index.html", "served\n")
+            .with_folder("/var/log/nginx")
+            .with_folder("/var/lib/nginx")
+    };
+    let shell = Image::new("registry.fedoraproject.org/fedora-minimal:latest", &["/bin/bash"]);
+    Ok(vec![
+        Image::new(OPERATOR, &["/spo-operator"]).with_as(binary()?, "/spo-operator"),
+        nginx("docker.io/library/nginx:1.21", 80),
+        nginx("docker.io/nginxinc/nginx-unprivileged:1.21", 8080),
+        shell.with("/bin/bash").with("/usr/bin/curl").with("/bin/grep").with("/bin/cat").with_busybox(),
+    ])
+}
