@@ -15,6 +15,9 @@ pub const MOUNTED_AT: &str = "/opt/spo-profiles";
 /// by container runtimes.
 const SYSCALLS: &str = include_str!("own/syscalls.txt");
 
+/// The AppArmor profile of an agent that loads profiles into the kernel, as text, and its key in the ConfigMap.
+pub const APPARMOR: (&str, &str) = ("spo-agent.apparmor", include_str!("own/spo-agent"));
+
 /// The filter of an agent, as text for a container runtime.
 pub fn seccomp() -> String {
     let names: Vec<&str> = SYSCALLS
@@ -70,6 +73,37 @@ mod tests {
         ];
         for name in never {
             assert!(!text.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+
+    /// The profile is read by our own compiler, and says what it is meant to.
+    #[test]
+    fn the_apparmor_profile_keeps_the_agent_to_its_files() {
+        use spo_apparmor::{
+            NoIncludes, ParseOptions, load,
+            meaning::{Compiled, Subject, Verdict},
+            tree::FilePerms,
+        };
+        let unit = load(APPARMOR.1, &NoIncludes, ParseOptions::default());
+        let agent = Compiled::new(&unit.profiles[0], Default::default()).expect("compiles");
+        let may = |path: &str, perms| agent.query(path, perms, Subject::Other).verdict == Verdict::Allowed;
+        for path in [
+            "/host/var/lib/kubelet/seccomp/operator/production/web.json",
+            "/host/var/lib/security-profiles-operator/ledger.json",
+            "/host/etc/apparmor.d/spo.production.web",
+            "/sys/kernel/security/apparmor/.replace",
+        ] {
+            assert!(may(path, FilePerms::WRITE), "{path}");
+        }
+        for path in [
+            "/host/etc/passwd",
+            "/host/etc/apparmor.d/usr.sbin.sshd",
+            "/host/var/lib/kubelet/config.yaml",
+            "/host/usr/sbin/apparmor_parser",
+            "/sys/kernel/security/apparmor/policy/revision",
+            "/spo-operator",
+        ] {
+            assert!(!may(path, FilePerms::WRITE), "{path}");
         }
     }
 
