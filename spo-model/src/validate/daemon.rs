@@ -10,13 +10,14 @@ use crate::{
 };
 
 /// The webhooks whose settings can be changed.
-const WEBHOOKS: [&str; 6] = [
+const WEBHOOKS: [&str; 7] = [
     "binding.spo.io",
     "recording.spo.io",
     "execmetadata.spo.io",
     "nodedebuggingpod.spo.io",
     "rawselinuxprofile-validation.spo.io",
     "profile-validation.spo.io",
+    "operator-validation.spo.io",
 ];
 
 pub(super) fn daemon(daemon: &SecurityProfilesOperatorDaemon, problems: &mut Vec<Diagnostic>) {

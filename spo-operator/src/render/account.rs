@@ -197,6 +197,13 @@ fn agent() -> Account {
         ],
         own: vec![
             rule(GROUP, &["securityprofilesoperatordaemons"], READ),
+            // OpenShift: folders of the host, and root for the init container.
+            named(
+                "security.openshift.io",
+                &["securitycontextconstraints"],
+                &["privileged".to_owned()],
+                &["use"],
+            ),
             // Whether it is going for good, and should clean up.
             rule("apps", &["daemonsets"], &["get"]),
             // In cluster mode a report of a whole node is in no user's namespace.

@@ -228,7 +228,8 @@ impl Pod<'_> {
                 "readOnlyRootFilesystem": true,
             });
         } else {
-            let _ = (context, own::LOCALHOST);
+            // The init container has put it where the runtime looks.
+            context["seccompProfile"] = json!({ "type": "Localhost", "localhostProfile": own::LOCALHOST });
         }
         // The host's tools count against the container that runs them; `semodule` holds a distribution's whole policy.
         let limit = match (self.features.selinux, self.features.apparmor) {

@@ -135,7 +135,7 @@ fn own_namespace(name: &str) -> Value {
 /// The profiles of the operator's own pods.
 pub(super) fn profiles(namespace: &str) -> Value {
     let mut map = object("v1", "ConfigMap", Some(namespace), names::PROFILES_CONFIG_MAP, "agent");
-    map["data"] = json!({ own::SECCOMP_FILE: own::seccomp() });
+    map["data"] = json!({ own::SECCOMP_FILE: own::seccomp(), own::APPARMOR.0: own::APPARMOR.1 });
     map
 }
 

@@ -113,7 +113,7 @@ pub fn spod(
     if !dir.starts_with('/') || dir.len() < 2 || dir.split('/').any(|part| part == "..") {
         return Err(RenderError::KubeletDir(dir.clone()));
     }
-    let mut objects = vec![monitoring::service(name, environment)];
+    let mut objects = vec![monitoring::service(environment)];
     let managed = spod.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) != Some(true);
     if managed {
         objects.extend(webhooks::workload(&spod.spec, environment));

@@ -10,11 +10,11 @@ use crate::cluster::names;
 pub(super) const PORT: &str = "https";
 
 /// The Service in front of all agents.
-pub(super) fn service(agents: &str, environment: &Environment) -> Value {
+pub(super) fn service(environment: &Environment) -> Value {
     let mut service =
         object("v1", "Service", Some(&environment.namespace), names::METRICS_SERVICE, "metrics");
     service["spec"] = json!({
-        "selector": { names::APP_LABEL: names::OPERATOR, "name": agents },
+        "selector": { names::APP_LABEL: names::OPERATOR, "app.kubernetes.io/component": "agent" },
         "ports": [{ "name": PORT, "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
     });
     service

@@ -15,6 +15,9 @@ pub const MOUNTED_AT: &str = "/opt/spo-profiles";
 /// by container runtimes.
 const SYSCALLS: &str = include_str!("own/syscalls.txt");
 
+/// The AppArmor profile of an agent that loads profiles into the kernel, as text, and its key in the ConfigMap.
+pub const APPARMOR: (&str, &str) = ("spo-agent.apparmor", include_str!("own/spo-agent"));
+
 /// The filter of an agent, as text for a container runtime.
 pub fn seccomp() -> String {
     let names: Vec<&str> = SYSCALLS
@@ -29,4 +32,94 @@ pub fn seccomp() -> String {
     let mut text = serde_json::to_string_pretty(&profile).unwrap_or_default();
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use spo_model::seccomp::SyscallName;
+
+    use super::*;
+
+    #[test]
+    fn every_syscall_exists_and_stands_there_once() {
+        let profile: Value = serde_json::from_str(&seccomp()).expect("JSON");
+        let names: Vec<String> =
+            serde_json::from_value(profile["syscalls"][0]["names"].clone()).expect("names");
+        for name in &names {
+            assert!(name.parse::<SyscallName>().is_ok_and(|name| name.is_known()), "{name}");
+        }
+        let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    /// What would let a taken-over agent into other processes or the kernel stays forbidden. (`mount`, `setns` and
+    /// `unshare` are there for crun; an agent has no capability to use them.)
+    #[test]
+    fn what_an_agent_never_needs_is_not_there() {
+        let text = seccomp();
+        let never = [
+            "ptrace",
+            "bpf",
+            "init_module",
+            "finit_module",
+            "kexec_load",
+            "keyctl",
+            "process_vm_readv",
+            "process_vm_writev",
+            "userfaultfd",
+            "perf_event_open",
+            "io_uring_setup",
+            "chroot",
+        ];
+        for name in never {
+            assert!(!text.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+
+    /// The profile is read by our own compiler, and says what it is meant to.
+    #[test]
+    fn the_apparmor_profile_keeps_the_agent_to_its_files() {
+        use spo_apparmor::{
+            NoIncludes, ParseOptions, load,
+            meaning::{Compiled, Subject, Verdict},
+            tree::FilePerms,
+        };
+        let unit = load(APPARMOR.1, &NoIncludes, ParseOptions::default());
+        let agent = Compiled::new(&unit.profiles[0], Default::default()).expect("compiles");
+        let may = |path: &str, perms| agent.query(path, perms, Subject::Other).verdict == Verdict::Allowed;
+        for path in [
+            "/host/var/lib/kubelet/seccomp/operator/production/web.json",
+            "/host/var/lib/security-profiles-operator/ledger.json",
+            "/host/etc/apparmor.d/spo.production.web",
+            "/sys/kernel/security/apparmor/.replace",
+        ] {
+            assert!(may(path, FilePerms::WRITE), "{path}");
+        }
+        for path in [
+            "/host/etc/passwd",
+            "/host/etc/apparmor.d/usr.sbin.sshd",
+            "/host/var/lib/kubelet/config.yaml",
+            "/host/usr/sbin/apparmor_parser",
+            "/sys/kernel/security/apparmor/policy/revision",
+            "/spo-operator",
+        ] {
+            assert!(!may(path, FilePerms::WRITE), "{path}");
+        }
+    }
+
+    /// A container runtime installs the filter before it is done itself.
+    #[test]
+    fn the_container_runtimes_get_what_they_need() {
+        let text = seccomp();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base-profiles");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).expect("base profiles") {
+            let profile = std::fs::read_to_string(entry.expect("an entry").path()).expect("reads");
+            for name in profile.lines().filter_map(|line| line.strip_prefix("    - ")) {
+                assert!(text.contains(&format!("\"{name}\"")), "{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen}");
+    }
 }

@@ -75,6 +75,9 @@ pub(super) fn network(namespace: &str) -> Vec<Value> {
         policy
     };
     let pods = |name: &str| json!({ "matchLabels": { names::APP_LABEL: names::OPERATOR, "name": name } });
+    // Whatever their SPOD is called.
+    let agents = json!({ "matchLabels": { names::APP_LABEL: names::OPERATOR,
+        "app.kubernetes.io/component": "agent" } });
     let every = json!({ "matchLabels": { names::APP_LABEL: names::OPERATOR } });
     let tcp = |ports: &[u16]| -> Vec<Value> {
         ports.iter().map(|port| json!({ "protocol": "TCP", "port": port })).collect()
@@ -98,11 +101,6 @@ pub(super) fn network(namespace: &str) -> Vec<Value> {
             &["Ingress"],
             json!({ "ingress": [{ "ports": tcp(&serving) }] }),
         ),
-        policy(
-            "spo-agent",
-            pods(names::SPOD),
-            &["Ingress"],
-            json!({ "ingress": [{ "ports": tcp(&serving) }] }),
-        ),
+        policy("spo-agent", agents, &["Ingress"], json!({ "ingress": [{ "ports": tcp(&serving) }] })),
     ]
 }

@@ -213,6 +213,62 @@ fn the_monitor_finds_the_services_port() {
     }
 }
 
+/// Selectors find the pods they are for, whatever the SPOD is called.
+#[test]
+fn selectors_find_their_pods() {
+    let mut other = with(json!({}));
+    other.metadata.name = Some("other".parse().expect("a name"));
+    let objects = spod(&other, &environment()).expect("renders");
+    let agents = of_kind(&objects, "DaemonSet");
+    assert_eq!(agents["metadata"]["name"], "other");
+    let labels = |workload: &Value| workload["spec"]["template"]["metadata"]["labels"].clone();
+    let selects = |selector: &Value, labels: &Value| {
+        let wanted = selector.as_object().expect("labels");
+        !wanted.is_empty() && wanted.iter().all(|(label, value)| labels.get(label) == Some(value))
+    };
+    for workload in [agents, of_kind(&objects, "Deployment")] {
+        assert!(selects(&workload["spec"]["selector"]["matchLabels"], &labels(workload)));
+    }
+    let service = |name: &str| {
+        let found = objects.iter().find(|o| o["kind"] == "Service" && o["metadata"]["name"] == name);
+        found.expect("rendered")["spec"]["selector"].clone()
+    };
+    let (of_agents, of_webhook) = (labels(agents), labels(of_kind(&objects, "Deployment")));
+    assert!(selects(&service("metrics"), &of_agents) && !selects(&service("metrics"), &of_webhook));
+    assert!(
+        selects(&service("webhook-service"), &of_webhook)
+            && !selects(&service("webhook-service"), &of_agents)
+    );
+    for policy in policy::network(names::OPERATOR) {
+        let selector = &policy["spec"]["podSelector"]["matchLabels"];
+        let found = [&of_agents, &of_webhook].iter().filter(|labels| selects(selector, labels)).count();
+        let want = match policy["metadata"]["name"].as_str() {
+            Some("spo-agent" | "spo-webhook") => 1,
+            Some("spo-manager") => 0,
+            _ => 2,
+        };
+        assert_eq!(found, want, "{}", policy["metadata"]["name"]);
+    }
+}
+
+/// Every webhook that is rendered is one whose options the SPOD's validation knows.
+#[test]
+fn the_webhooks_are_those_that_have_options() {
+    let objects = render(json!({}), &environment());
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        for hook in of_kind(&objects, kind)["webhooks"].as_array().expect("a list") {
+            let options = json!([{ "name": hook["name"], "failurePolicy": "Ignore" }]);
+            let changed = with(json!({ "webhook": { "options": options } }));
+            let problems = spo_model::validate::validate(&AnyObject::from(changed.clone()));
+            assert!(problems.is_empty(), "{problems:?}");
+            let objects = spod(&changed, &environment()).expect("renders");
+            let hooks = of_kind(&objects, kind)["webhooks"].as_array().expect("a list");
+            let same = hooks.iter().find(|other| other["name"] == hook["name"]).expect("there");
+            assert_eq!(same["failurePolicy"], "Ignore");
+        }
+    }
+}
+
 #[test]
 fn names_follow_the_environment() {
     let environment = Environment {
