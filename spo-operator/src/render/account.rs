@@ -26,13 +26,13 @@ pub struct Where {
 
 /// Service accounts, roles and their bindings.
 pub fn objects(place: &Where) -> Vec<Value> {
-    let mut objects: Vec<Value> = accounts()
+    let mut objects: Vec<Value> = accounts(place)
         .iter()
         .map(|account| {
             object("v1", "ServiceAccount", Some(&place.namespace), account.name, account.component)
         })
         .collect();
-    for account in accounts() {
+    for account in accounts(place) {
         objects.extend(account.roles(place));
     }
     objects.extend(for_users());
@@ -98,11 +98,11 @@ impl Account {
     }
 }
 
-fn accounts() -> [Account; 3] {
-    [manager(), agent(), webhook()]
+fn accounts(place: &Where) -> [Account; 3] {
+    [manager(place), agent(), webhook()]
 }
 
-fn manager() -> Account {
+fn manager(place: &Where) -> Account {
     let profiles = profiles();
     let statuses: Vec<String> = profiles.iter().map(|plural| format!("{plural}/status")).collect();
     let definitions: Vec<String> = Kind::ALL
@@ -112,7 +112,7 @@ fn manager() -> Account {
         .map(|plural| format!("{plural}.{GROUP}"))
         .collect();
     let configurations = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
-    Account {
+    let mut account = Account {
         name: names::OPERATOR,
         component: "manager",
         role: names::OPERATOR,
@@ -176,7 +176,15 @@ fn manager() -> Account {
                 &["get", "list", "watch", "patch", "update"],
             ),
         ],
+    };
+    // The base profiles that it brings.
+    let create = rule(GROUP, &["seccompprofiles"], &["create"]);
+    if place.cluster_scope {
+        account.users.push(create)
+    } else {
+        account.own.push(create)
     }
+    account
 }
 
 fn agent() -> Account {
