@@ -269,3 +269,173 @@ fn the_operator_sets_itself_up_and_follows_its_nodes() -> Result<(), Box<dyn Err
     assert!(writes.is_empty(), "{writes:?}");
     Ok(())
 }
+
+#[test]
+fn another_replica_takes_over_when_the_leader_is_killed() -> Result<(), Box<dyn Error>> {
+    let Some(mut cluster) = Cluster::start(&[])? else { return Ok(()) };
+    const LEASE: (&str, &str, &str) = ("lease", NAMESPACE, "security-profiles-operator-lock");
+    let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
+    cluster.node("a", true)?;
+    cluster.manager("first")?;
+    cluster.until("a leader", LEASE, 10, |lease| holder(lease) == "first")?;
+    cluster.manager("second")?;
+    cluster.until("a SPOD", SPOD, 10, |spod| !spod.is_null())?;
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(holder(&cluster.get(LEASE.0, LEASE.1, LEASE.2)?), "first", "one that holds it keeps it");
+
+    // kill -9: nothing is released.
+    let start = Instant::now();
+    cluster.managers.remove(0);
+    cluster.until("the other leads", LEASE, 25, |lease| holder(lease) == "second")?;
+    println!("taken over after {:?}", start.elapsed());
+    cluster.profile("web")?;
+    cluster.report("a", "web", "Installed", "")?;
+    cluster.until("a status by the other", seccomp("web"), 10, |p| ready(p)["status"] == "True")?;
+
+    // One that is told to end gives the Lease back, so the next need not wait.
+    cluster.manager("third")?;
+    let second = cluster.managers.first_mut().ok_or("no second")?;
+    let ended = Command::new("kill").arg(second.child.id().to_string()).status()?;
+    assert!(ended.success() && second.child.wait()?.success());
+    let start = Instant::now();
+    cluster.until("the third leads", LEASE, 10, |lease| holder(lease) == "third")?;
+    println!("handed over after {:?}", start.elapsed());
+    Ok(())
+}
+
+#[test]
+fn profiles_in_use_stay_and_vanished_nodes_do_not_matter() -> Result<(), Box<dyn Error>> {
+    let Some(mut cluster) = Cluster::start(&[])? else { return Ok(()) };
+    for (node, ready) in [("a", true), ("a-b", true), ("away", false), ("gone", true)] {
+        cluster.node(node, ready)?;
+    }
+    cluster.manager("first")?;
+    cluster.until("agents", ("daemonset", NAMESPACE, "spod"), 10, |d| !d.is_null())?;
+    cluster.profile("web")?;
+    for node in ["a", "a-b"] {
+        cluster.report(node, "web", "Installed", "")?;
+    }
+    let web = cluster.until("two of three", seccomp("web"), 10, |p| p["status"]["nodes"] == "2/3")?;
+    assert_eq!(web["status"]["status"], "Pending");
+    // The node that has said nothing goes, and the one that is not ready freezes nothing.
+    cluster.kubectl(&["delete", "node", "gone"])?;
+    let web = cluster.until("ready", seccomp("web"), 10, |p| ready(p)["status"] == "True")?;
+    assert!(ready(&web)["message"].as_str().unwrap_or_default().contains("away"), "{web}");
+    // Nor does what it said before stay for ever.
+    cluster.report("gone", "web", "Error", "from the past")?;
+    let status = ("securityprofilenodestatuses", "production", "seccomp-web-gone");
+    cluster.until("the status of a node that is gone", status, 20, Value::is_null)?;
+    let web = cluster.get("seccompprofiles", "production", "web")?;
+    assert_eq!(ready(&web)["status"], "True", "{web}");
+
+    // Pods of every form hold it.
+    let localhost =
+        |path: &str| json!({ "seccompProfile": { "type": "Localhost", "localhostProfile": path } });
+    let with = |name: &str, init: Value, container: Value| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "production" },
+            "spec": { "initContainers": [{ "name": "i", "image": "i", "securityContext": init }],
+                "containers": [{ "name": "c", "image": "c", "securityContext": container }] } })
+    };
+    cluster.apply(&with("long", json!({}), localhost("operator/production/web.json")))?;
+    cluster.apply(&with("short", localhost("operator/web.json"), json!({})))?;
+    let web = cluster.until("in use", seccomp("web"), 10, |p| p["status"]["activeWorkloadCount"] == 2)?;
+    assert_eq!(web["metadata"]["finalizers"], json!(["in-use-by-active-pods"]));
+    assert_eq!(web["status"]["activeWorkloads"], json!(["production/long", "production/short"]));
+    // As the existing operator leaves it.
+    let finalizers = json!({ "metadata": { "finalizers": ["in-use-by-active-pods", "gone-deleted"] } });
+    let patch = finalizers.to_string();
+    cluster.kubectl(&["patch", "seccompprofile", "web", "-n", "production", "--type=merge", "-p", &patch])?;
+    cluster.kubectl(&["delete", "seccompprofile", "web", "-n", "production", "--wait=false"])?;
+    let web = cluster.until("terminating", seccomp("web"), 10, |p| p["status"]["status"] == "Terminating")?;
+    assert!(ready(&web)["message"].as_str().unwrap_or_default().contains("used by 2 pods"), "{web}");
+    for pod in ["long", "short"] {
+        let arguments = ["delete", "pod", pod, "-n", "production", "--force", "--grace-period=0"];
+        cluster.kubectl(&arguments)?;
+    }
+    cluster.until("gone with its last pod", seccomp("web"), 10, Value::is_null)?;
+    // There is no garbage collector here: what nobody else collects, the manager does.
+    let status = ("securityprofilenodestatuses", "production", "seccomp-web-a");
+    cluster.until("the status of a profile that is gone", status, 25, Value::is_null)?;
+
+    // SELinux and AppArmor profiles are held the same way, and by ephemeral containers too.
+    cluster.apply(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SelinuxProfile",
+        "metadata": { "name": "selinux", "namespace": "production" }, "spec": { "allow": {} } }))?;
+    cluster.apply(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "AppArmorProfile",
+        "metadata": { "name": "apparmor", "namespace": "production" }, "spec": { "abstract": {} } }))?;
+    let pod = with("both", json!({ "seLinuxOptions": { "type": "selinux.process" } }), json!({}));
+    cluster.apply(&pod)?;
+    let ephemeral = json!({ "spec": { "ephemeralContainers": [{ "name": "e", "image": "e", "securityContext":
+        { "appArmorProfile": { "type": "Localhost", "localhostProfile": "apparmor" } } }] } });
+    cluster.kubectl(&[
+        "patch",
+        "pod",
+        "both",
+        "-n",
+        "production",
+        "--subresource=ephemeralcontainers",
+        "-p",
+        &ephemeral.to_string(),
+    ])?;
+    for (resource, name) in [("selinuxprofiles", "selinux"), ("apparmorprofiles", "apparmor")] {
+        cluster.until("in use", (resource, "production", name), 10, |profile| {
+            profile["metadata"]["finalizers"] == json!(["in-use-by-active-pods"])
+                && profile["status"]["activeWorkloads"] == json!(["production/both"])
+        })?;
+    }
+    // A pod that has ended uses nothing.
+    let ended = json!({ "status": { "phase": "Succeeded" } }).to_string();
+    cluster.kubectl(&[
+        "patch",
+        "pod",
+        "both",
+        "-n",
+        "production",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &ended,
+    ])?;
+    cluster.until("free", ("selinuxprofiles", "production", "selinux"), 10, |profile| {
+        profile["metadata"]["finalizers"].is_null() && profile["status"]["activeWorkloads"].is_null()
+    })?;
+    Ok(())
+}
+
+#[test]
+fn it_converges_after_outages_and_repairs_what_others_change() -> Result<(), Box<dyn Error>> {
+    let Some(mut cluster) = Cluster::start(&[])? else { return Ok(()) };
+    cluster.node("a", true)?;
+    cluster.manager("first")?;
+    cluster.until("agents", ("daemonset", NAMESPACE, "spod"), 10, |d| !d.is_null())?;
+
+    // What is deleted or changed comes back.
+    cluster.kubectl(&["delete", "daemonset", "spod", "-n", NAMESPACE])?;
+    cluster.until("agents again", ("daemonset", NAMESPACE, "spod"), 10, |d| !d.is_null())?;
+    let other = r#"{"spec":{"template":{"spec":{"serviceAccountName":"other"}}}}"#;
+    cluster.kubectl(&["patch", "daemonset", "spod", "-n", NAMESPACE, "--type=merge", "-p", other])?;
+    cluster.until("repaired agents", ("daemonset", NAMESPACE, "spod"), 10, |d| {
+        d["spec"]["template"]["spec"]["serviceAccountName"] == "spod"
+    })?;
+    let secret = ("secret", NAMESPACE, "webhook-server-cert");
+    let before = cluster.get(secret.0, secret.1, secret.2)?;
+    cluster.kubectl(&["delete", "secret", secret.2, "-n", NAMESPACE])?;
+    cluster.until("a certificate again", secret, 10, |found| {
+        !found.is_null() && found["metadata"]["uid"] != before["metadata"]["uid"]
+    })?;
+
+    for server in ["api", "etcd"] {
+        cluster.server.kill(server);
+        thread::sleep(Duration::from_secs(2));
+        cluster.server.start_again(server)?;
+        cluster.server.wait()?;
+        let name = format!("after-{server}");
+        let start = Instant::now();
+        while cluster.profile(&name).is_err() && start.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(500));
+        }
+        cluster.report("a", &name, "Installed", "")?;
+        cluster.until("it converges", seccomp(&name), 60, |p| ready(p)["status"] == "True")?;
+        println!("{server}: converged after {:?}", start.elapsed());
+    }
+    Ok(())
+}
