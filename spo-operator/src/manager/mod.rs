@@ -23,3 +23,4 @@ pub mod rendering;
 pub mod rollout;
 pub mod spod;
 pub mod trust;
+pub mod uninstall;

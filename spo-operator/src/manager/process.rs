@@ -12,7 +12,7 @@ use super::{
     lease::{Election, Timing},
     profiles,
     rendering::{AGENTS, Surroundings},
-    spod, trust,
+    spod, trust, uninstall,
 };
 use crate::process::{self, Common, Error, Readiness, serve};
 
@@ -107,15 +107,25 @@ struct Work {
 }
 
 impl Work {
-    /// Every controller at once; if one ends, all end.
+    /// Every controller at once; if one ends, all end. When the operator is being deleted, they make way for cleaning
+    /// up.
     async fn lead(self, stop: CancellationToken) -> Result<(), Error> {
         let (bundle, trusted) = watch::channel(None);
         let namespace = self.spod.namespace.to_string();
-        tokio::try_join!(
-            trust::run(self.client.clone(), namespace, self.source, bundle, stop.clone()),
-            spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
-            profiles::run(self.client, self.profiles, stop),
-        )?;
+        let leaving = uninstall::begins(self.client.clone(), &namespace);
+        let controllers = async {
+            tokio::try_join!(
+                trust::run(self.client.clone(), namespace.clone(), self.source, bundle, stop.clone()),
+                spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
+                profiles::run(self.client.clone(), self.profiles.clone(), stop.clone()),
+            )
+        };
+        tokio::select! {
+            ended = controllers => return ended.map(drop),
+            () = leaving => {}
+        }
+        uninstall::clean_up(&self.client, &self.profiles).await;
+        stop.cancelled().await;
         Ok(())
     }
 }
