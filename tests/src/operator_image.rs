@@ -70,7 +70,7 @@ pub fn images() -> Result<Vec<Image>, Box<dyn Error>> {
             .with_folder("/var/log/nginx")
             .with_folder("/var/lib/nginx")
     };
-    let shell = Image::new("registry.fedoraproject.org/fedora-minimal:latest", &["/bin/bash"]);
+    let shell = Image::new("registry.fedoraproject.org/fedora-minimal:latest", &["/bin/bash"]).replaceable();
     Ok(vec![
         Image::new(OPERATOR, &["/spo-operator"]).with_as(binary()?, "/spo-operator"),
         nginx("docker.io/library/nginx:1.21", 80),

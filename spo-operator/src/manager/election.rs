@@ -151,13 +151,14 @@ impl Candidate {
         let seconds = i32::try_from(election.timing().lease.as_secs()).unwrap_or(i32::MAX);
         match step {
             Step::Create => {
-                let lease = document(identity, seconds, 0, None);
+                let lease = document(identity, seconds, 0, None, None);
                 bounded(self.leases.create(&PostParams::default(), &lease)).await?;
             }
             Step::Take(record) | Step::Renew(record) => {
                 let more = i32::from(record.holder != identity);
                 let transitions = record.transitions.saturating_add(more);
-                let lease = document(identity, seconds, transitions, Some(record.version));
+                let acquired = record.acquired.filter(|_| more == 0);
+                let lease = document(identity, seconds, transitions, Some(record.version), acquired);
                 bounded(self.leases.replace(names::LEASE, &PostParams::default(), &lease)).await?;
             }
             Step::Wait(_) => return Ok(()),
@@ -172,7 +173,7 @@ impl Candidate {
             let Some(lease) = self.leases.get_opt(names::LEASE).await? else { return Ok(()) };
             let record = record(&lease);
             if record.holder == election.identity() {
-                let lease = document("", 1, record.transitions, Some(record.version));
+                let lease = document("", 1, record.transitions, Some(record.version), None);
                 self.leases.replace(names::LEASE, &PostParams::default(), &lease).await?;
             }
             Ok::<(), kube::Error>(())
@@ -200,11 +201,18 @@ fn record(lease: &Lease) -> Record {
         holder: spec.holder_identity.unwrap_or_default(),
         duration: Duration::from_secs(seconds),
         transitions: spec.lease_transitions.unwrap_or_default(),
+        acquired: spec.acquire_time.map(|time| time.0),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
     }
 }
 
-fn document(holder: &str, seconds: i32, transitions: i32, version: Option<String>) -> Lease {
+fn document(
+    holder: &str,
+    seconds: i32,
+    transitions: i32,
+    version: Option<String>,
+    acquired: Option<Timestamp>,
+) -> Lease {
     let now = MicroTime(Timestamp::now());
     let metadata = ObjectMeta {
         name: Some(names::LEASE.to_owned()),
@@ -216,7 +224,7 @@ fn document(holder: &str, seconds: i32, transitions: i32, version: Option<String
         holder_identity: Some(holder.to_owned()),
         lease_duration_seconds: Some(seconds),
         lease_transitions: Some(transitions),
-        acquire_time: Some(now.clone()),
+        acquire_time: Some(acquired.map_or_else(|| now.clone(), MicroTime)),
         renew_time: Some(now),
         ..LeaseSpec::default()
     };

@@ -1,15 +1,20 @@
 //! What of each object is of interest. Documents come from the API server, where others write them: whatever a field
 //! holds, reading it gives an answer.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use spo_model::{
+    Severity,
+    convert::decode,
     names::ProfileKey,
     node_status::NodeReport,
+    object::AnyObject,
+    seccomp::Arch,
     status::{Condition, ProfileState},
 };
+use spo_seccomp::ArchExt as _;
 
 use crate::{
     aggregate::Report,
@@ -70,6 +75,8 @@ pub struct Profile {
     pub finalizers: Vec<String>,
     /// Its status as it is.
     pub status: Value,
+    /// What its author should know, for a condition.
+    pub warning: Option<Arc<str>>,
 }
 
 impl Profile {
@@ -86,6 +93,7 @@ impl Profile {
             deleting: metadata["deletionTimestamp"].is_string(),
             finalizers: finalizers.filter_map(Value::as_str).map(str::to_owned).collect(),
             status: document.get_mut("status").map(Value::take).unwrap_or_default(),
+            warning: None,
         };
         (Id::new(resource, &namespace, &name), profile)
     }
@@ -95,6 +103,23 @@ impl Profile {
         let conditions = self.status["conditions"].as_array().into_iter().flatten();
         conditions.filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
     }
+}
+
+/// What the author of a profile should know although nothing is wrong with it: no container starts under it, because
+/// the runtime itself needs calls that it denies. Only of profiles that say everything themselves; a base is there to
+/// bring these calls.
+pub fn warning(document: &Value) -> Option<Arc<str>> {
+    let Ok(AnyObject::SeccompProfile(profile)) = decode(document).map(|decoded| decoded.object) else {
+        return None;
+    };
+    if profile.spec.base_profile_name.is_some() {
+        return None;
+    }
+    let lints = spo_seccomp::lint::lint(&profile.spec, Arch::host());
+    let floor = lints.iter().find(|lint| lint.code == "runtime-floor" && lint.severity > Severity::Info)?;
+    let help = floor.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    let message: String = floor.message.chars().take(400).collect();
+    Some(format!("warning: {message}{help}").into())
 }
 
 /// What of a SecurityProfileNodeStatus is of interest.
@@ -223,6 +248,27 @@ mod tests {
                 ("ApparmorProfile shop/web".to_owned(), ProfileState::Installed, Some(1)),
             ]
         );
+    }
+
+    /// The guide's profile, exactly as written, lets no container start; one with a base may.
+    #[test]
+    fn a_profile_under_which_nothing_starts_is_warned_about() {
+        let of = |spec: Value| {
+            warning(
+                &json!({ "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": "SeccompProfile",
+                "metadata": { "name": "web", "namespace": "shop" }, "spec": spec }),
+            )
+        };
+        let few = json!([{ "action": "SCMP_ACT_ALLOW", "names": ["read", "write"] }]);
+        let found = of(json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": few })).expect("a warning");
+        assert!(
+            found.starts_with("warning: no container can start") && found.contains("base profile"),
+            "{found}"
+        );
+        let based = json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": few, "baseProfileName": "runc" });
+        assert_eq!(of(based), None);
+        assert_eq!(of(json!({ "defaultAction": "SCMP_ACT_LOG" })), None);
+        assert_eq!(warning(&json!({ "kind": "SeccompProfile" })), None);
     }
 
     #[test]

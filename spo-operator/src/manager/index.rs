@@ -12,7 +12,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use spo_model::{
     kind::Kind,
-    status::{Condition, ProfileState},
+    status::{Condition, ConditionStatus, ProfileState},
 };
 
 use super::{
@@ -25,6 +25,15 @@ use crate::{
     cluster::{names, watch::Name},
     workloads::Use,
 };
+
+/// Whether the administrator's settings allow what a profile permits.
+const ALLOWED: &str = "Allowed";
+
+/// How the message of a node begins that refuses a profile for that reason; what is not allowed follows, in full.
+const NOT_ALLOWED: &str = "not allowed: ";
+
+/// The most characters of a refusal.
+const REFUSED: usize = 4000;
 
 /// The most pods that a status names.
 const PODS: usize = 20;
@@ -168,7 +177,8 @@ impl Index {
     /// Takes note of a profile as a write returned it, before the watch says so.
     pub fn written(&mut self, id: &Id, profile: Profile) {
         if let Some(known) = self.profiles.get_mut(id) {
-            *known = profile;
+            let warning = known.warning.take().filter(|_| known.generation == profile.generation);
+            *known = Profile { warning, ..profile };
         }
     }
 
@@ -227,12 +237,19 @@ impl Index {
                 more.push(format!("used by {} pods, for example {}/{}", pods.len(), pod.0, pod.1));
             }
         }
+        more.extend(profile.warning.as_deref().map(str::to_owned));
         let before = profile.conditions();
         let of = |type_: &str| before.iter().find(|condition| condition.type_ == type_);
         let ready = summary.condition(profile.generation, &more, of(Condition::READY), now);
-        let mut conditions: Vec<Condition> =
-            before.iter().filter(|condition| condition.type_ != Condition::READY).cloned().collect();
-        conditions.insert(0, ready);
+        let refused = self.members.keys().find_map(|node| {
+            let message =
+                report(node).filter(|report| report.generation >= profile.generation)?.message.as_ref();
+            message.and_then(|message| message.strip_prefix(NOT_ALLOWED))
+        });
+        let allowed = allowed(refused, summary.state, profile.generation, of(ALLOWED), now);
+        let ours = [Condition::READY, ALLOWED];
+        let others = before.iter().filter(|condition| !ours.contains(&&*condition.type_)).cloned();
+        let conditions: Vec<Condition> = [ready].into_iter().chain(allowed).chain(others).collect();
         let named: Vec<String> =
             pods.iter().take(PODS).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
         let or_null = |empty: bool, value: Value| if empty { Value::Null } else { value };
@@ -336,6 +353,34 @@ impl Index {
     }
 }
 
+/// The condition that says whether the administrator's settings allow what a profile permits. It appears with the first
+/// refusal and stays; while nodes have not looked again, it says what it said.
+fn allowed(
+    refused: Option<&str>,
+    state: ProfileState,
+    generation: Option<i64>,
+    before: Option<&Condition>,
+    now: &str,
+) -> Option<Condition> {
+    let (status, reason, message) = match (refused, before) {
+        (Some(refused), _) => (ConditionStatus::False, "NotAllowed", refused),
+        (None, None) => return None,
+        (None, Some(before)) if matches!(state, ProfileState::Pending | ProfileState::InProgress) => {
+            return Some(before.clone());
+        }
+        (None, Some(_)) => (ConditionStatus::True, "Allowed", ""),
+    };
+    let since = before.filter(|before| before.status == status).map(|before| &before.last_transition_time);
+    Some(Condition {
+        type_: ALLOWED.to_owned(),
+        status,
+        observed_generation: generation,
+        last_transition_time: since.map_or_else(|| now.to_owned(), Clone::clone),
+        reason: reason.to_owned(),
+        message: message.chars().take(REFUSED).collect(),
+    })
+}
+
 /// The finalizers that a profile should have, if they are not those that it has.
 ///
 /// One finalizer holds a profile while pods use it. The existing operator has one for each node beside it
@@ -371,6 +416,7 @@ mod tests {
             deleting,
             finalizers: finalizers.iter().map(|f| (*f).to_owned()).collect(),
             status: Value::Null,
+            warning: None,
         }
     }
 
@@ -451,6 +497,34 @@ mod tests {
         // A profile that was deleted and made again is another one.
         report(&mut index, "b", "0", ProfileState::Installed);
         assert_eq!(status(&index)["nodes"], "1/2");
+    }
+
+    /// The existing operator writes no status at all for a profile that it refuses.
+    #[test]
+    fn a_profile_that_is_not_allowed_says_what_is_not() {
+        let mut index = index(profile(&[], false));
+        node(&mut index, "a", true);
+        let say = |index: &mut Index, state, message: Option<&str>| {
+            let report = Report { state, generation: Some(1), message: message.map(Into::into) };
+            let status =
+                NodeStatus { node: "a".into(), owner: Some("1".into()), reports: vec![(web(), report)] };
+            index.take_note(0, Fact::Status(Event::Apply((name("shop", "web-a"), Some(status)))));
+        };
+        say(&mut index, ProfileState::Installed, None);
+        assert_eq!(
+            status(&index)["conditions"].as_array().map(Vec::len),
+            Some(1),
+            "nothing was ever refused"
+        );
+        say(&mut index, ProfileState::Error, Some("not allowed: mount, ptrace"));
+        let found = status(&index)["conditions"][1].clone();
+        assert_eq!((&found["type"], &found["status"]), (&json!("Allowed"), &json!("False")));
+        assert_eq!(found["message"], "mount, ptrace");
+        settle(&mut index);
+        say(&mut index, ProfileState::Pending, None);
+        assert_eq!(status(&index)["conditions"][1], found, "nobody has looked again yet");
+        say(&mut index, ProfileState::Installed, None);
+        assert_eq!(status(&index)["conditions"][1]["status"], "True");
     }
 
     /// For the existing operator each of these freezes every profile, or makes a hot loop.

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
 /// The times of an election.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -43,6 +45,8 @@ pub struct Record {
     pub duration: Duration,
     /// How often it changed hands.
     pub transitions: i32,
+    /// Since when it has had its holder.
+    pub acquired: Option<Timestamp>,
     /// The resourceVersion: a write that names it fails if somebody else was first.
     pub version: String,
 }
@@ -145,7 +149,7 @@ mod tests {
 
     fn held_by(holder: &str, version: u32) -> Record {
         let version = version.to_string();
-        Record { holder: holder.to_owned(), duration: at(15), transitions: 0, version }
+        Record { holder: holder.to_owned(), duration: at(15), transitions: 0, acquired: None, version }
     }
 
     #[test]

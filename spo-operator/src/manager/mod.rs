@@ -24,3 +24,4 @@ pub mod rendering;
 pub mod rollout;
 pub mod spod;
 pub mod trust;
+pub mod uninstall;

@@ -11,10 +11,13 @@ use super::{
     bases, election,
     lease::{Election, Timing},
     profiles,
-    rendering::{OPERATOR, Surroundings},
-    spod, trust,
+    rendering::{OPERATOR, Renderer, Surroundings},
+    spod, trust, uninstall,
 };
-use crate::process::{self, Common, Error, Readiness, serve};
+use crate::{
+    process::{self, Common, Error, Readiness, serve},
+    render,
+};
 
 /// Runs the controllers: the operator's own configuration, certificates, status of profiles, profiles in use.
 ///
@@ -32,6 +35,12 @@ pub struct Arguments {
     /// The image of the agents and the webhook, where the operator's own Deployment does not say.
     #[arg(long, env = "SPO_IMAGE", value_name = "IMAGE")]
     image: Option<String>,
+    /// The spec of the SecurityProfilesOperatorDaemon that a chart's values ask for, as JSON.
+    #[arg(long, env = "SPO_SPOD", value_name = "JSON", default_value = "", hide_default_value = true)]
+    spod: String,
+    /// The webhook's objects are in the manifest: the SecurityProfilesOperatorDaemon that is made says so.
+    #[arg(long, env = "SPO_STATIC_WEBHOOK")]
+    static_webhook: bool,
     /// The kubelet's directory on nodes.
     #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
     kubelet_dir: String,
@@ -74,7 +83,11 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         spod: spod::Settings {
             namespace: common.operator_namespace.clone(),
             surroundings,
-            renderer: OPERATOR,
+            renderer: match arguments.static_webhook {
+                true => Renderer { default: render::static_spod, ..OPERATOR },
+                false => OPERATOR,
+            },
+            values: arguments.spod.clone(),
         },
     };
     let election = Election::new(identity(arguments.identity.as_deref()), Timing::default());
@@ -111,21 +124,31 @@ struct Work {
 }
 
 impl Work {
-    /// Every controller at once; if one ends, all end.
+    /// Every controller at once; if one ends, all end. When the operator is being deleted, they make way for cleaning
+    /// up.
     async fn lead(self, stop: CancellationToken) -> Result<(), Error> {
         let (bundle, trusted) = watch::channel(None);
         let namespace = self.spod.namespace.to_string();
-        tokio::try_join!(
-            trust::run(self.client.clone(), namespace, self.source, bundle, stop.clone()),
-            spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
-            bases::run(
-                self.client.clone(),
-                self.profiles.operator_namespace.clone(),
-                self.profiles.scope,
-                stop.clone()
-            ),
-            profiles::run(self.client, self.profiles, stop),
-        )?;
+        let leaving = uninstall::begins(self.client.clone(), &namespace);
+        let controllers = async {
+            tokio::try_join!(
+                trust::run(self.client.clone(), namespace.clone(), self.source, bundle, stop.clone()),
+                spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
+                bases::run(
+                    self.client.clone(),
+                    self.profiles.operator_namespace.clone(),
+                    self.profiles.scope,
+                    stop.clone()
+                ),
+                profiles::run(self.client.clone(), self.profiles.clone(), stop.clone()),
+            )
+        };
+        tokio::select! {
+            ended = controllers => return ended.map(drop),
+            () = leaving => {}
+        }
+        uninstall::clean_up(&self.client, &self.profiles).await;
+        stop.cancelled().await;
         Ok(())
     }
 }

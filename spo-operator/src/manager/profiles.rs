@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +23,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
     runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
@@ -31,7 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    facts::{Id, NodeStatus, Profile, pod},
+    facts::{Id, NodeStatus, Profile, pod, warning},
     index::{Fact, Index, Wanted, Watches},
     membership::NodeFacts,
 };
@@ -102,10 +103,20 @@ fn facts(client: &Client, settings: &Settings) -> (Facts, Watches) {
     for (number, watch) in profiles.into_iter().enumerate() {
         let resource = watch.resource;
         let told = watch.follow(client.clone(), settings.scope, config.clone());
+        let mut warnings = Warnings::default();
         streams.push(Box::pin(told.map(move |(_, event)| {
-            let profile = |document| {
+            let gone = matches!(event, Event::Delete(_));
+            if matches!(event, Event::Init) {
+                warnings.0.clear();
+            }
+            let profile = |document: Value| {
+                let warn = document.get("spec").is_some_and(|spec| !gone && spec["syscalls"].is_array());
+                let warning = warn.then(|| warnings.of(&document)).flatten();
                 let (id, profile) = Profile::of(resource, document);
-                (id, Some(profile))
+                if gone {
+                    warnings.0.remove(&profile.uid);
+                }
+                (id, Some(Profile { warning, ..profile }))
             };
             (number, Fact::Profile(map(event, profile)))
         })));
@@ -138,6 +149,29 @@ fn facts(client: &Client, settings: &Settings) -> (Facts, Watches) {
         followed(agents, config.labels(&format!("{}={}", names::APP_LABEL, names::OPERATOR)), "daemonsets");
     streams.push(Box::pin(agents.map(|event| (0, Fact::Agents(map(event, agent))))));
     (Box::pin(stream::select_all(streams)), watches)
+}
+
+/// What was found out about each generation of a profile, by uid: most events are about its status.
+#[derive(Default)]
+struct Warnings(BTreeMap<Box<str>, Judged>);
+
+/// A generation, and what is wrong with it.
+type Judged = (Option<i64>, Option<Arc<str>>);
+
+impl Warnings {
+    fn of(&mut self, document: &Value) -> Option<Arc<str>> {
+        let metadata = &document["metadata"];
+        let (uid, generation) =
+            (metadata["uid"].as_str().unwrap_or_default(), metadata["generation"].as_i64());
+        if let Some((known, warning)) = self.0.get(uid)
+            && *known == generation
+        {
+            return warning.clone();
+        }
+        let warning = warning(document);
+        self.0.insert(uid.into(), (generation, warning.clone()));
+        warning
+    }
 }
 
 /// Follows objects for ever, over interruptions.

@@ -42,7 +42,11 @@ use super::{
 use crate::{
     cluster::{names, resource::Resource, watch::Watch},
     process::Error,
+    render,
 };
+
+/// The field manager of what the values of a chart say.
+const VALUES_MANAGER: &str = "spo-values";
 
 /// How long changes are gathered.
 const BREATH: Duration = Duration::from_millis(100);
@@ -62,6 +66,8 @@ pub struct Settings {
     pub surroundings: Surroundings,
     /// What renders.
     pub renderer: Renderer,
+    /// The `spec` of the SPOD that the values of a chart ask for, as JSON; empty if there are none.
+    pub values: String,
 }
 
 /// Keeps what SPODs ask for as it should be until it is told to stop.
@@ -410,7 +416,9 @@ impl Controller {
 
     async fn reconcile(&mut self) -> Result<(), kube::Error> {
         if !self.settled {
-            if self.spods.is_empty() {
+            if !self.settings.values.is_empty() {
+                self.apply_values().await?;
+            } else if self.spods.is_empty() {
                 self.create_default().await?;
                 return Ok(());
             }
@@ -431,6 +439,23 @@ impl Controller {
             }
             self.report(&name, problem).await?;
         }
+        Ok(())
+    }
+
+    /// Applies the SPOD of the chart's values under a field manager of its own, so that a value that is taken back goes
+    /// and what others patched stays. Without values nothing is applied.
+    async fn apply_values(&self) -> Result<(), kube::Error> {
+        let document = match render::configured_spod(self.namespace(), &self.settings.values) {
+            Ok(document) => document,
+            Err(error) => {
+                tracing::error!(%error, "the values of the chart are left alone");
+                return Ok(());
+            }
+        };
+        let parameters = PatchParams::apply(VALUES_MANAGER).force();
+        let patched: DynamicObject =
+            self.spod_api().patch(names::SPOD, &parameters, &Patch::Apply(&document)).await?;
+        tracing::info!(generation = patched.metadata.generation, "applied the values of the chart");
         Ok(())
     }
 

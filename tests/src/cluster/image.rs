@@ -17,6 +17,8 @@ use super::network::run;
 pub struct Image {
     name: String,
     entrypoint: Vec<String>,
+    /// Whether arguments of a pod replace what it runs.
+    replaceable: bool,
     /// Source on this machine, target in the image.
     files: Vec<(PathBuf, String)>,
     texts: Vec<(String, String)>,
@@ -29,10 +31,18 @@ impl Image {
         Self {
             name: name.to_owned(),
             entrypoint: entrypoint.iter().map(|word| (*word).to_owned()).collect(),
+            replaceable: false,
             files: Vec::new(),
             texts: Vec::new(),
             folders: Vec::new(),
         }
+    }
+
+    /// The same, but arguments of a pod replace what it runs.
+    #[must_use]
+    pub fn replaceable(mut self) -> Self {
+        self.replaceable = true;
+        self
     }
 
     /// The same with a file or folder of this machine, and the libraries that it loads.
@@ -127,7 +137,7 @@ impl Image {
         let layer = blob(&blobs, "application/vnd.oci.image.layer.v1.tar", &bytes)?;
         let config = json!({
             "architecture": "amd64", "os": "linux",
-            "config": { "Entrypoint": self.entrypoint,
+            "config": { (if self.replaceable { "Cmd" } else { "Entrypoint" }): self.entrypoint,
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] },
             "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
         });
