@@ -180,9 +180,9 @@ fn manager(place: &Where) -> Account {
     // The base profiles that it brings.
     let create = rule(GROUP, &["seccompprofiles"], &["create"]);
     if place.cluster_scope {
-        account.users.push(create)
+        account.users.push(create);
     } else {
-        account.own.push(create)
+        account.own.push(create);
     }
     account
 }
