@@ -1,6 +1,8 @@
 //! The process: flags, watches, rounds, writes, the end.
 
 use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher as _},
     path::PathBuf,
     pin::pin,
     sync::Arc,
@@ -33,7 +35,7 @@ use crate::{
     cluster::{
         names,
         resource::Resource,
-        watch::{Cache, Told, Watch, follow_all},
+        watch::{Cache, Told, Watch, follow_all, identity},
     },
     metrics::{self, Metrics},
     process::{self, Common, Error, Readiness, certificate::Certificates, serve},
@@ -100,6 +102,9 @@ const LOOK: Duration = Duration::from_secs(600);
 /// The wait before a round that may do what the last one could not: doubled each time, up to [`LOOK`].
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How long the first round waits for what the API server has of this node.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Runs until the process is told to end.
 ///
 /// # Errors
@@ -164,6 +169,8 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         transitions: Transitions::new(Instant::now()),
         mode: StatusMode::default(),
         dirty: None,
+        seen: Seen::default(),
+        patience: Instant::now() + PATIENCE,
         look_at: Instant::now() + LOOK,
         failures: 0,
         reporting,
@@ -211,6 +218,9 @@ struct Loop {
     mode: StatusMode,
     /// The first and the last change that no round has seen.
     dirty: Option<(Instant, Instant)>,
+    seen: Seen,
+    /// Until when the first round waits for what the API server has of this node.
+    patience: Instant,
     look_at: Instant,
     failures: u32,
     reporting: Reporting,
@@ -268,6 +278,9 @@ impl Loop {
     }
 
     fn told(&mut self, (watch, event): Told) {
+        if !self.seen.is_news(&watch, &event) {
+            return;
+        }
         let now = Instant::now();
         if let Some(agent) = &mut self.agent {
             agent.cache.apply((watch, lean(event)));
@@ -279,7 +292,9 @@ impl Loop {
     fn next_round(&self) -> Instant {
         match self.dirty {
             Some((first, last)) if self.is_complete() => {
-                (last + QUIET).min(first + LONGEST).min(self.look_at)
+                let due = (last + QUIET).min(first + LONGEST).min(self.look_at);
+                // What is on the API server already need not be told again; but files do not wait for it for long.
+                if self.reporter.is_listed() { due } else { due.max(self.patience) }
             }
             _ => self.look_at,
         }
@@ -318,16 +333,19 @@ impl Loop {
             StatusMode::PerProfile => per_profile(&round.standings, &self.reporting),
             StatusMode::PerNode => per_node(&round.standings, &self.reporting),
         };
-        self.tell_errors(&round, now);
+        self.tell_errors(&round, self.mode == StatusMode::PerNode && self.reporter.has(&objects), now);
         self.reporter.want(self.mode, objects, now);
         self.ready.is_there(ROUND);
         let written: u64 = round.updated.values().sum();
         tracing::debug!(profiles = round.standings.len(), written, took = ?round.took, "looked at the host");
     }
 
-    fn tell_errors(&mut self, round: &Round, now: Instant) {
+    fn tell_errors(&mut self, round: &Round, told: bool, now: Instant) {
         let reporting = &self.reporting;
         let known = |standing: &super::agent::Standing| {
+            if told {
+                return Some(standing.state);
+            }
             let subject = &standing.subject;
             let name = spo_model::names::node_status_name(subject.kind(), &subject.key, &reporting.node);
             let namespace = subject.key.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -357,6 +375,44 @@ impl Loop {
         };
         self.reporter.done(&write, result, Instant::now());
     }
+}
+
+/// What was told of each object, as far as an agent cares: a manager writes the status of a profile once for each
+/// node that gets it, and each time every agent hears of it.
+#[derive(Debug, Default)]
+struct Seen(HashMap<u64, u64>);
+
+impl Seen {
+    fn is_news(&mut self, watch: &Watch, event: &watcher::Event<Value>) -> bool {
+        let id = |document: &Value| digest(&(watch.resource, identity(document)));
+        match event {
+            watcher::Event::Init | watcher::Event::InitDone => true,
+            watcher::Event::InitApply(document) => {
+                self.0.insert(id(document), print(document));
+                true
+            }
+            watcher::Event::Apply(document) => {
+                let print = print(document);
+                self.0.insert(id(document), print) != Some(print)
+            }
+            watcher::Event::Delete(document) => {
+                self.0.remove(&id(document));
+                true
+            }
+        }
+    }
+}
+
+/// Stands for all of an object that an agent reads; a generation stands for a whole spec.
+fn print(document: &Value) -> u64 {
+    let field = |name: &str| document.get("metadata").and_then(|m| m.get(name)).map(ToString::to_string);
+    digest(&["uid", "generation", "deletionTimestamp", "labels"].map(field))
+}
+
+fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn perform(client: Client, scope: spo_model::kind::Scope, write: Write) -> Done {
@@ -399,5 +455,72 @@ fn lean(event: watcher::Event<Value>) -> watcher::Event<Value> {
         watcher::Event::Apply(document) => watcher::Event::Apply(strip(document)),
         watcher::Event::InitApply(document) => watcher::Event::InitApply(strip(document)),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+    use crate::daemon::fixture::profile;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn flags(flags: &[&str]) -> Result<Arguments, clap::Error> {
+        let all = ["x", "--operator-namespace", "spo", "--node-name", "n"].iter().chain(flags);
+        Ok(Flags::try_parse_from(all)?.arguments)
+    }
+
+    #[test]
+    fn switches_are_given_as_the_existing_operator_has_them() {
+        let plain = flags(&[]).expect("flags");
+        assert!(plain.with_seccomp && !plain.with_apparmor && !plain.with_selinux);
+        let given =
+            flags(&["--with-seccomp=false", "--with-apparmor", "--with-selinux=true"]).expect("flags");
+        assert!(!given.with_seccomp && given.with_apparmor && given.with_selinux);
+        assert!(flags(&["--with-apparmor=maybe"]).is_err());
+        assert_eq!(plain.root.to_str(), Some("/host"));
+    }
+
+    /// The status of a profile changes once for each node; no agent has to look at its host for that.
+    #[test]
+    fn a_new_status_is_no_news() {
+        let watch = Watch { resource: Resource::Of(Kind::SeccompProfile), namespace: None };
+        let mut seen = Seen::default();
+        let mut document = profile("web", &["read"]);
+        let mut news = |document: &Value| seen.is_news(&watch, &watcher::Event::Apply(document.clone()));
+        assert!(news(&document));
+        document["status"] = json!({ "status": "Installed" });
+        document["metadata"]["resourceVersion"] = json!("7");
+        document["metadata"]["finalizers"] = json!(["x"]);
+        assert!(!news(&document));
+        for (field, value) in [
+            ("generation", json!(2)),
+            ("labels", json!({ "spo.x-k8s.io/partial": "" })),
+            ("deletionTimestamp", json!("2026-01-01T00:00:00Z")),
+            ("uid", json!("another")),
+        ] {
+            document["metadata"][field] = value;
+            assert!(news(&document), "{field}");
+        }
+        seen.is_news(&watch, &watcher::Event::Delete(document.clone()));
+        assert!(seen.is_news(&watch, &watcher::Event::Apply(document)), "it came back");
+    }
+
+    #[test]
+    fn what_no_agent_reads_is_not_kept() {
+        let mut document = profile("web", &["read"]);
+        document["status"] = json!({ "activeWorkloads": ["x"] });
+        document["metadata"]["annotations"] =
+            json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}", "other": "stays" });
+        let watcher::Event::Apply(lean) = lean(watcher::Event::Apply(document)) else { panic!() };
+        assert!(lean.get("status").is_none());
+        assert_eq!(lean["metadata"]["annotations"], json!({ "other": "stays" }));
     }
 }
