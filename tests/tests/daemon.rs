@@ -431,6 +431,11 @@ fn administrators_crashes_and_outages() -> Outcome {
     })?;
     let writes = cluster.status_writes()? - before;
     assert!(writes < 40, "{writes} writes for 40 profiles on 2 nodes");
+    cluster.server.kill("node-a")?;
+    cluster.server.start_again("node-a")?;
+    cluster.until_ready("node-a", ports[0])?;
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(cluster.status_writes()? - before, writes, "a restart changes nothing");
     cluster.apply(&settings(&json!({})))?;
     let names: Vec<String> = (0..40).map(|i| format!("p{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -591,7 +596,7 @@ fn readers_of_metrics_and_the_end() -> Outcome {
 #[test]
 fn a_command_of_the_host_is_run_from_a_container() -> Outcome {
     const HOST: &str =
-        "mount -t tmpfs host /mnt && echo host > /mnt/mark && exec unshare --mount sh -c \"$1\" - \"$2\"";
+        "mount -t tmpfs host /mnt && echo host > /mnt/mark && unshare --mount sh -c \"$1\" - \"$2\"; exit $?";
     let operator = binary("spo-operator", "spo-operator");
     let inside = |container: &str| {
         let flags = ["--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc"];
