@@ -66,15 +66,15 @@ impl ApiServer {
     /// # Errors
     /// The commands are missing, or the server does not come up.
     pub fn start() -> Result<Self, Box<dyn Error>> {
-        Self::start_with(&[])
+        Self::start_with(&[], &[])
     }
 
-    /// As [`Self::start`], with more flags for the API server; it runs in [`Self::dir`], where `audit-policy.yaml` writes
-    /// down every request without its contents.
+    /// As [`Self::start`], with more flags for the API server, and files (name and text) of [`Self::dir`], where it runs
+    /// and where `audit-policy.yaml` writes down every request without its contents.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_with(flags: &[&str]) -> Result<Self, Box<dyn Error>> {
+    pub fn start_with(flags: &[&str], files: &[(&str, &str)]) -> Result<Self, Box<dyn Error>> {
         let commands = commands().ok_or("there is no kube-apiserver")?;
         let dir = tempfile::tempdir()?;
         let authority = Authority::new()?;
@@ -91,6 +91,9 @@ impl ApiServer {
             ("account.pub", &account.public_key_pem()),
             ("audit-policy.yaml", &AUDIT_POLICY.to_owned()),
         ] {
+            fs::write(dir.path().join(name), text)?;
+        }
+        for (name, text) in files {
             fs::write(dir.path().join(name), text)?;
         }
         let [etcd, peers, api] = [free_port()?, free_port()?, free_port()?];

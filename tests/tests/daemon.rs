@@ -7,6 +7,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -25,8 +26,12 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// What a node says about a profile: profile, node, state, message.
 type Said = [String; 4];
 
+/// One cluster at a time: what is measured should not depend on the others.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A server with our definitions and the agent's rights, and the agents on it.
 struct Cluster {
+    _turn: MutexGuard<'static, ()>,
     server: ApiServer,
     operator: PathBuf,
     kubeconfig: PathBuf,
@@ -52,21 +57,18 @@ impl Cluster {
             return Ok(None);
         }
         let operator = binary("spo-operator", "spo-operator");
-        let folder = tempfile::tempdir()?;
-        let policy = folder.path().join("audit.json");
-        fs::write(&policy, audit_policy().to_string())?;
-        let policy = format!("--audit-policy-file={}", policy.display());
-        let server = ApiServer::start_with(&[&policy, "--audit-log-path=audit.log"])?;
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = ApiServer::start_with(
+            &["--audit-policy-file=audit.json", "--audit-log-path=audit.log"],
+            &[("audit.json", &audit_policy().to_string())],
+        )?;
         let mut all = String::new();
         for entry in fs::read_dir(workspace().join("deploy/crds/namespaced"))? {
             let mut definition: Value = serde_saphyr::from_str(&fs::read_to_string(entry?.path())?)?;
             definition["spec"]["conversion"] = json!({ "strategy": "None" });
             all.push_str(&format!("---\n{definition}\n"));
         }
-        // The policy file has to live as long as the server may be started again.
-        fs::copy(folder.path().join("audit.json"), server.dir().join("audit.json"))?;
-        std::mem::forget(folder);
-        let mut this = Self { server, operator, kubeconfig: PathBuf::new() };
+        let mut this = Self { _turn: turn, server, operator, kubeconfig: PathBuf::new() };
         this.kubectl(&["apply", "--server-side", "-f", "-"], &all)?;
         this.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
         for namespace in ["production", OPERATOR] {
@@ -254,7 +256,6 @@ fn profile(name: &str, syscalls: &[&str], base: Option<&str>) -> Value {
     profile
 }
 
-#[allow(dead_code)]
 fn settings(spec: &Value) -> Value {
     json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfilesOperatorDaemon",
         "metadata": { "name": "spod", "namespace": OPERATOR }, "spec": spec })
@@ -364,5 +365,290 @@ fn profiles_land_on_every_node_with_one_write_each() -> Outcome {
         "{metrics}"
     );
     assert!(metrics.contains("# TYPE security_profiles_operator_seccomp_profile_audit_total counter\n"));
+    Ok(())
+}
+
+#[test]
+fn administrators_crashes_and_outages() -> Outcome {
+    let Some(mut cluster) = Cluster::start()? else { return Ok(()) };
+    let nodes = ["node-a", "node-b"];
+    let mut ports = Vec::new();
+    for node in nodes {
+        ports.push(cluster.agent(node, &["--with-insecure-metrics-access"])?);
+    }
+
+    // A base that comes later.
+    cluster.apply(&profile("user", &["read"], Some("base")))?;
+    let messages = cluster.until_state(&["user"], &nodes, "Error")?;
+    assert!(messages.iter().all(|message| message.contains("base")), "{messages:?}");
+    cluster.apply(&profile("base", &["mount"], None))?;
+    cluster.until_state(&["user", "base"], &nodes, "Installed")?;
+    assert!(read(&cluster.file("node-a", "user"))?.contains("mount"));
+
+    // What an administrator forbids: said with every offender, gone from the nodes, and nobody's object is deleted.
+    cluster.apply(&profile("wild", &["read", "bpf", "mount"], None))?;
+    cluster.until_state(&["wild"], &nodes, "Installed")?;
+    let strict = json!({ "security": { "allowedSyscalls": ["read", "write", "close"] } });
+    cluster.apply(&settings(&strict))?;
+    for message in cluster.until_state(&["wild"], &nodes, "Error")? {
+        assert!(message.starts_with("not allowed: "), "{message}");
+        assert!(message.contains("bpf") && message.contains("mount"), "{message}");
+    }
+    assert!(!cluster.file("node-a", "wild").exists(), "no new container may get it");
+    cluster.kubectl(&["get", "seccompprofile", "wild", "-n", "production"], "")?;
+    until("there is an event", || {
+        let events = cluster.kubectl(&["get", "events", "-n", "production", "-o", "json"], "")?;
+        let events: Value = serde_json::from_str(&events)?;
+        let about = |event: &Value| {
+            event["reason"] == "ProfileNotAllowed" && event["involvedObject"]["name"] == "wild"
+        };
+        Ok(events["items"].as_array().into_iter().flatten().any(about))
+    })?;
+    let metrics = http(ports[0].metrics, "/metrics-spod", "").unwrap_or_default();
+    assert!(metrics.contains("seccomp_profile_error_total{reason=\"ProfileNotAllowed\"}"), "{metrics}");
+    cluster.apply(&settings(&json!({})))?;
+    cluster.until_state(&["wild", "user", "base"], &nodes, "Installed")?;
+
+    // One object for each node, and back.
+    cluster.apply(&settings(&json!({ "statusMode": "PerNode" })))?;
+    until("each node has one object", || {
+        let list = cluster.kubectl(&["get", "spns", "-A", "-o", "json"], "")?;
+        let list: Value = serde_json::from_str(&list)?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let good = |item: &Value| {
+            item["metadata"]["namespace"] == OPERATOR
+                && item["status"]["profiles"]["SeccompProfile/production/wild"] == "Installed@1"
+        };
+        Ok(items.len() == nodes.len() && items.iter().all(good))
+    })?;
+    let before = cluster.status_writes()?;
+    let many: Vec<Value> = (0..40).map(|i| profile(&format!("p{i}"), &["read", "write"], None)).collect();
+    cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": many }))?;
+    until("all are reported", || {
+        let one = cluster.kubectl(&["get", "spns", "node-node-b", "-n", OPERATOR, "-o", "json"], "")?;
+        let one: Value = serde_json::from_str(&one)?;
+        Ok(one["status"]["profiles"].as_object().is_some_and(|profiles| profiles.len() == 43))
+    })?;
+    let writes = cluster.status_writes()? - before;
+    assert!(writes < 40, "{writes} writes for 40 profiles on 2 nodes");
+    cluster.server.kill("node-a")?;
+    cluster.server.start_again("node-a")?;
+    cluster.until_ready("node-a", ports[0])?;
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(cluster.status_writes()? - before, writes, "a restart changes nothing");
+    cluster.apply(&settings(&json!({})))?;
+    let names: Vec<String> = (0..40).map(|i| format!("p{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    cluster.until_state(&names, &nodes, "Installed")?;
+    until("the objects of the nodes are gone", || {
+        let list = cluster.kubectl(&["get", "spns", "-n", OPERATOR, "-o", "name"], "")?;
+        Ok(!list.contains("node-node"))
+    })?;
+
+    // Killed in the middle of a roll-out.
+    let more: Vec<Value> = (0..60).map(|i| profile(&format!("q{i}"), &["read", "openat"], None)).collect();
+    let more = json!({ "apiVersion": "v1", "kind": "List", "items": more });
+    for _ in 0..3 {
+        thread::scope(|scope| -> Outcome {
+            let (config, more) = (cluster.server.kubeconfig(), &more);
+            let apply = scope.spawn(move || kubectl_apply(&config, more));
+            thread::sleep(Duration::from_millis(400));
+            cluster.server.kill("node-a")?;
+            cluster.server.start_again("node-a")?;
+            apply.join().map_err(|_| "kubectl ends")?.map_err(Into::into)
+        })?;
+    }
+    let names: Vec<String> = (0..60).map(|i| format!("q{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    cluster.until_state(&names, &nodes, "Installed")?;
+    for name in &names {
+        let file: Value = serde_json::from_str(&read(&cluster.file("node-a", name))?)?;
+        assert_eq!(file["defaultAction"], "SCMP_ACT_ERRNO");
+    }
+    let folder = cluster.file("node-a", "q0");
+    let left = fs::read_dir(folder.parent().ok_or("a folder")?)?.count();
+    assert_eq!(left, 3 + 40 + 60, "nothing half-written is left");
+
+    // The API server goes, and comes back with the same data. Nothing is removed meanwhile.
+    cluster.server.kill("api")?;
+    thread::sleep(Duration::from_secs(2));
+    assert!(cluster.file("node-a", "q0").exists() && cluster.file("node-b", "wild").exists());
+    cluster.server.start_again("api")?;
+    cluster.server.wait_until_ready()?;
+    let before = cluster.status_writes()?;
+    cluster.apply(&profile("after", &["read"], None))?;
+    cluster.until_state(&["after"], &nodes, "Installed")?;
+    assert!(cluster.file("node-a", "q0").exists() && cluster.file("node-b", "wild").exists());
+    assert_eq!(cluster.status_writes()? - before, 2, "what was said is not said again");
+
+    // Somebody else writes our objects again and again: it ends well, and without a fight.
+    let list = cluster.kubectl(&["get", "spns", "-n", "production", "-o", "name"], "")?;
+    let after = list.lines().find(|line| line.contains("seccomp-after-node-a")).ok_or("its status")?;
+    let before = cluster.status_writes()?;
+    for i in 0..10 {
+        let state = if i % 2 == 0 { "Error" } else { "Pending" };
+        let patch =
+            json!({ "status": { "status": state }, "metadata": { "labels": { "x": i.to_string() } } });
+        cluster
+            .kubectl(&["patch", after, "-n", "production", "--type=merge", "-p", &patch.to_string()], "")?;
+    }
+    cluster.until_state(&["after"], &nodes, "Installed")?;
+    let writes = cluster.status_writes()? - before;
+    assert!((1..=10).contains(&writes), "{writes} writes against 10");
+    Ok(())
+}
+
+fn kubectl_apply(kubeconfig: &Path, document: &Value) -> Result<(), String> {
+    let kubectl = commands().ok_or("there is no kubectl")?.join("kubectl");
+    let file = kubeconfig.with_file_name("many.json");
+    fs::write(&file, document.to_string()).map_err(|e| e.to_string())?;
+    let mut command = Command::new(kubectl);
+    command.args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(&file);
+    let output = command.env("KUBECONFIG", kubeconfig).output().map_err(|e| e.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(text(&output)) }
+}
+
+#[test]
+fn readers_of_metrics_and_the_end() -> Outcome {
+    let Some(mut cluster) = Cluster::start()? else { return Ok(()) };
+    if !installed("api-server", &["curl"]) {
+        return Ok(());
+    }
+    let folder = cluster.server.dir().join("metrics");
+    fs::create_dir(&folder)?;
+    let (certificate, key) = cluster.server.certificate()?;
+    fs::write(folder.join("tls.crt"), certificate)?;
+    fs::write(folder.join("tls.key"), key)?;
+    let directory = folder.display().to_string();
+    let flags = ["--metrics-cert-dir", &directory];
+    let ports = cluster.agent("node-a", &flags)?;
+    cluster.apply(&profile("web", &["read"], None))?;
+    cluster.until_state(&["web"], &["node-a"], "Installed")?;
+
+    // Who may read: nobody without a token, and of those who have one, who may get the path.
+    let token = |account: &str| cluster.kubectl(&["create", "token", account, "-n", OPERATOR], "");
+    let authority = cluster.server.dir().join("ca.crt");
+    let get = |path: &str, headers: &[&str]| -> Result<(String, String), Box<dyn Error>> {
+        let mut command = Command::new("curl");
+        command
+            .args(["-sS", "--http1.1", "-w", "\n%{http_code} %{content_type}", "--cacert"])
+            .arg(&authority);
+        for header in headers {
+            command.args(["-H", header]);
+        }
+        let output = command.arg(format!("https://127.0.0.1:{}{path}", ports.metrics)).output()?;
+        let text = text(&output);
+        let (body, end) = text.rsplit_once('\n').ok_or(text.clone())?;
+        Ok((body.to_owned(), end.to_owned()))
+    };
+    until("there is a certificate", || Ok(get("/metrics", &[])?.1.starts_with("401")))?;
+    let good = format!("Authorization: Bearer {}", token("default")?.trim());
+    let (body, end) = get("/metrics-spod", &[&good])?;
+    assert!(end.starts_with("200 text/plain; version=0.0.4"), "{end}: {body}");
+    assert!(
+        body.contains("security_profiles_operator_seccomp_profile_total{operation=\"update\"} 1\n"),
+        "{body}"
+    );
+    let (body, end) = get("/metrics", &[&good, "Accept: application/openmetrics-text"])?;
+    assert!(
+        end.starts_with("200 application/openmetrics-text") && body.ends_with("# EOF\n"),
+        "{end}: {body}"
+    );
+    let stranger = format!("Authorization: Bearer {}", token("stranger")?.trim());
+    let (body, end) = get("/metrics-spod", &[&stranger])?;
+    assert!(end.starts_with("403") && body.contains("stranger"), "{end}: {body}");
+    let (body, end) = get("/metrics-spod", &["Authorization: Bearer nonsense"])?;
+    assert!(end.starts_with("401") && body.contains("not valid"), "{end}: {body}");
+    assert!(get("/metrics-spod", &["Authorization: Basic YTpi"])?.1.starts_with("401"));
+    assert!(get("/nothing", &[&good])?.1.starts_with("404"));
+
+    // The end of a pod is not the end of the operator, as long as its DaemonSet is there.
+    let daemon_set = json!({ "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": { "name": "spod", "namespace": OPERATOR },
+        "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": {
+            "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } } } });
+    cluster.apply(&daemon_set)?;
+    cluster.server.terminate("node-a")?;
+    let ledger = cluster.root("node-a").join("var/lib/security-profiles-operator/ledger.json");
+    assert!(cluster.file("node-a", "web").exists() && ledger.exists());
+
+    // An API server that does not answer says nothing about it either.
+    cluster.server.start_again("node-a")?;
+    cluster.until_ready("node-a", ports)?;
+    cluster.server.kill("api")?;
+    cluster.server.terminate("node-a")?;
+    assert!(cluster.file("node-a", "web").exists() && ledger.exists());
+    cluster.server.start_again("api")?;
+    cluster.server.wait_until_ready()?;
+
+    // Without its DaemonSet the operator is gone, and so is what it put there.
+    cluster.server.start_again("node-a")?;
+    cluster.until_ready("node-a", ports)?;
+    cluster.kubectl(&["delete", "daemonset", "spod", "-n", OPERATOR, "--wait=false"], "")?;
+    cluster.server.terminate("node-a")?;
+    assert!(!cluster.file("node-a", "web").exists() && !ledger.exists());
+    assert!(!cluster.root("node-a").join("var/lib/kubelet/seccomp/operator").exists());
+    Ok(())
+}
+
+/// A process of a container, seen from which the host's files are elsewhere, runs a command of the host. The host is
+/// a process namespace of its own here, whose process 1 has a file that the container has not.
+#[test]
+fn a_command_of_the_host_is_run_from_a_container() -> Outcome {
+    const HOST: &str =
+        "mount -t tmpfs host /mnt && echo host > /mnt/mark && unshare --mount sh -c \"$1\" - \"$2\"; exit $?";
+    let operator = binary("spo-operator", "spo-operator");
+    let inside = |container: &str| {
+        let flags = ["--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc"];
+        let mut command = Command::new("unshare");
+        command.args(flags).args(["sh", "-c", HOST, "-", container]).arg(&operator).output()
+    };
+    let without = inside("umount /mnt; test ! -e /mnt/mark")?;
+    if !without.status.success() {
+        skip("host-exec", &format!("no namespaces can be made here: {}", text(&without)));
+        return Ok(());
+    }
+    let said =
+        inside("umount /mnt; \"$1\" host-exec -- /bin/sh -c 'cat /mnt/mark; echo \"$@\"; exit 3' - --flag")?;
+    assert_eq!((text(&said).as_str(), said.status.code()), ("host\n--flag\n", Some(3)));
+    let missing = inside("\"$1\" host-exec -- /no/such/tool")?;
+    assert!(!missing.status.success() && text(&missing).contains("/no/such/tool"), "{}", text(&missing));
+    Ok(())
+}
+
+/// The budget of an agent is 25 MB for 1,000 profiles. What it allocates is measured here: the pages of its program
+/// are shared, and larger without optimisation.
+#[test]
+fn a_thousand_profiles_need_little_memory() -> Outcome {
+    const BUDGET: u64 = 18 << 10;
+    let Some(mut cluster) = Cluster::start()? else { return Ok(()) };
+    let names = fs::read_to_string(workspace().join("spo-model/src/syscall_names.rs"))?;
+    let names: Vec<&str> = names
+        .split('"')
+        .filter(|name| name.len() > 2 && name.bytes().all(|b| b.is_ascii_lowercase()))
+        .take(60)
+        .collect();
+    assert_eq!(names.len(), 60);
+    let all: Vec<Value> = (0..1000).map(|i| profile(&format!("p{i:04}"), &names, None)).collect();
+    let file = cluster.server.dir().join("all.json");
+    fs::write(&file, json!({ "apiVersion": "v1", "kind": "List", "items": all }).to_string())?;
+    cluster.kubectl(&["create", "-f", &file.display().to_string()], "")?;
+    let ports = cluster.agent("node-a", &["--with-insecure-metrics-access"])?;
+    until("all are reported", || Ok(cluster.status_writes()? == 1000))?;
+    let allocated = |cluster: &mut Cluster| -> Result<u64, Box<dyn Error>> {
+        let status = read(Path::new(&format!("/proc/{}/status", cluster.server.pid("node-a")?)))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("a line")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    let first = allocated(&mut cluster)?;
+    // Again, from what is there: nothing is written.
+    cluster.server.kill("node-a")?;
+    cluster.server.start_again("node-a")?;
+    cluster.until_ready("node-a", ports)?;
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(cluster.status_writes()?, 1000);
+    let second = allocated(&mut cluster)?;
+    eprintln!("1,000 profiles: {first} kB after installing, {second} kB after a restart");
+    assert!(first.max(second) <= BUDGET, "{first} kB, {second} kB");
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Cluster {
         if !installed("api-server", &["etcd"]) {
             return Ok(None);
         }
-        let server = ApiServer::start_with(flags)?;
+        let server = ApiServer::start_with(flags, &[])?;
         let this = Self { server, managers: Vec::new() };
         let mut definitions = String::new();
         for entry in fs::read_dir(workspace().join("deploy/crds/namespaced"))? {

@@ -243,3 +243,128 @@ fn standing(subject: Subject, verdict: Verdict, outcome: Option<&Outcome>) -> St
 fn failed(subject: Subject, message: String, reason: ErrorReason) -> Standing {
     Standing { subject, state: ProfileState::Error, message: Some(message), reason: Some(reason) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::daemon::fixture::{cache, object, profile};
+
+    fn agent(root: &Path, documents: &[Value]) -> Agent {
+        let kinds = Kinds { seccomp: true, selinux: true, raw_selinux: true, apparmor: true };
+        let options = Options {
+            root: root.to_owned(),
+            kubelet: "/var/lib/kubelet".into(),
+            selinuxd: None,
+            kinds,
+            namespaces: None,
+        };
+        Agent::new(options, cache(documents)).expect("an agent")
+    }
+
+    fn states(round: &Round) -> Vec<(String, ProfileState)> {
+        round.standings.iter().map(|s| (s.subject.resource.spelling().to_owned(), s.state)).collect()
+    }
+
+    fn apparmor(kind: &str, created: &str) -> Value {
+        let mut document =
+            object(kind, "web", &json!({ "policy": "profile web flags=(attach_disconnected) { file, }" }));
+        document["metadata"]["creationTimestamp"] = json!(created);
+        document
+    }
+
+    use ProfileState::{Error, Installed, Terminating};
+
+    #[test]
+    fn a_second_round_changes_nothing() {
+        let root = tempfile::tempdir().expect("a folder");
+        let documents = [profile("a", &["read"]), profile("b", &["read"])];
+        let mut agent = agent(root.path(), &documents);
+        let first = agent.round();
+        assert_eq!(first.updated.get(&Kind::SeccompProfile), Some(&2));
+        let second = agent.round();
+        assert_eq!((second.standings == first.standings, second.updated.len()), (true, 0));
+        // Somebody edits a file: put right, without anybody asking.
+        let file = root.path().join("var/lib/kubelet/seccomp/operator/production/a.json");
+        std::fs::write(&file, "{}").expect("writes");
+        assert_eq!(agent.round().updated.get(&Kind::SeccompProfile), Some(&1));
+        assert!(std::fs::read_to_string(&file).expect("reads").contains("SCMP_ACT_ERRNO"));
+        agent.cache = cache(&documents[..1]);
+        assert_eq!(agent.round().removed.get(&Kind::SeccompProfile), Some(&1));
+    }
+
+    #[test]
+    fn a_round_that_was_not_the_first_of_its_host_changes_nothing_either() {
+        let root = tempfile::tempdir().expect("a folder");
+        let documents = [profile("a", &["read"])];
+        agent(root.path(), &documents).round();
+        let restarted = agent(root.path(), &documents).round();
+        assert_eq!((restarted.updated.len(), states(&restarted)[0].1), (0, Installed));
+    }
+
+    /// `apparmorprofiles` and `apparmorprofilealiases` may hold the same name; a kernel has room for one.
+    #[test]
+    fn the_older_of_two_gets_the_name_and_the_other_says_who_has_it() {
+        let (old, young) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        for (first, second) in
+            [("AppArmorProfile", "ApparmorProfile"), ("ApparmorProfile", "AppArmorProfile")]
+        {
+            let root = tempfile::tempdir().expect("a folder");
+            let round = agent(root.path(), &[apparmor(first, old), apparmor(second, young)]).round();
+            assert_eq!(
+                states(&round),
+                [(first.to_owned(), Installed), (second.to_owned(), Error)],
+                "{round:?}"
+            );
+            let message = round.standings[1].message.as_deref().unwrap_or_default();
+            assert!(message.contains("production/web"), "{message}");
+            assert!(root.path().join("etc/apparmor.d/spo.production.web").exists());
+        }
+    }
+
+    #[test]
+    fn a_name_of_another_namespace_is_taken() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut other = apparmor("AppArmorProfile", "2026-01-02T00:00:00Z");
+        other["metadata"]["namespace"] = json!("staging");
+        let round = agent(root.path(), &[apparmor("AppArmorProfile", "2026-01-01T00:00:00Z"), other]).round();
+        assert_eq!(round.standings[1].state, Error);
+        assert!(round.retry, "the name may become free");
+    }
+
+    #[test]
+    fn a_profile_that_is_held_stays_and_says_so() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut held = profile("a", &["read"]);
+        held["metadata"]["deletionTimestamp"] = json!("2026-01-03T00:00:00Z");
+        let round = agent(root.path(), &[held]).round();
+        assert_eq!(round.standings[0].state, Terminating);
+        assert!(root.path().join("var/lib/kubelet/seccomp/operator/production/a.json").exists());
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_changed_is_said_on_every_profile() {
+        let root = tempfile::tempdir().expect("a folder");
+        let ledger = root.path().join("var/lib/security-profiles-operator/ledger.json");
+        std::fs::create_dir_all(ledger.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&ledger, "not a ledger").expect("writes");
+        let mut agent = agent(root.path(), &[profile("a", &["read"])]);
+        let round = agent.round();
+        assert!(round.retry);
+        assert_eq!(round.standings[0].state, Error);
+        assert!(round.standings[0].message.as_deref().is_some_and(|m| m.contains("ledger")), "{round:?}");
+        std::fs::remove_file(&ledger).expect("removes");
+        assert_eq!(agent.round().standings[0].state, Installed);
+    }
+
+    #[test]
+    fn a_kubelet_directory_cannot_leave_the_root() {
+        let root = tempfile::tempdir().expect("a folder");
+        for bad in ["/", "/var/../../etc", ""] {
+            let mut options = agent(root.path(), &[]).options;
+            options.kubelet = bad.into();
+            assert!(matches!(Agent::new(options, cache(&[])), Err(OpenError::Kubelet(_))), "{bad:?}");
+        }
+    }
+}

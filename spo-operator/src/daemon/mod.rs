@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`settings`]: what it is to do.
+//! * [`news`]: what of all that watches tell matters.
 //! * [`plan`]: what the node should have; compiles only what changed.
 //! * [`agent`]: one round on the host.
 //! * [`status`]: the objects that say where profiles stand.
@@ -37,6 +38,7 @@ pub mod events;
 #[cfg(test)]
 mod fixture;
 pub mod leave;
+pub mod news;
 pub mod plan;
 pub mod process;
 pub mod reporter;

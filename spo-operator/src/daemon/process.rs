@@ -24,6 +24,7 @@ use super::{
     agent::{Agent, HOST_ROOT, Options, Round},
     events::{Transitions, event},
     leave::is_uninstall,
+    news::{Seen, lean},
     reporter::{Reporter, Write},
     settings::Kinds,
     status::{Reporting, per_node, per_profile},
@@ -100,6 +101,9 @@ const LOOK: Duration = Duration::from_secs(600);
 /// The wait before a round that may do what the last one could not: doubled each time, up to [`LOOK`].
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How long the first round waits for what the API server has of this node.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Runs until the process is told to end.
 ///
 /// # Errors
@@ -164,6 +168,8 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         transitions: Transitions::new(Instant::now()),
         mode: StatusMode::default(),
         dirty: None,
+        seen: Seen::default(),
+        patience: Instant::now() + PATIENCE,
         look_at: Instant::now() + LOOK,
         failures: 0,
         reporting,
@@ -211,6 +217,9 @@ struct Loop {
     mode: StatusMode,
     /// The first and the last change that no round has seen.
     dirty: Option<(Instant, Instant)>,
+    seen: Seen,
+    /// Until when the first round waits for what the API server has of this node.
+    patience: Instant,
     look_at: Instant,
     failures: u32,
     reporting: Reporting,
@@ -268,6 +277,9 @@ impl Loop {
     }
 
     fn told(&mut self, (watch, event): Told) {
+        if !self.seen.is_news(&watch, &event) {
+            return;
+        }
         let now = Instant::now();
         if let Some(agent) = &mut self.agent {
             agent.cache.apply((watch, lean(event)));
@@ -279,7 +291,9 @@ impl Loop {
     fn next_round(&self) -> Instant {
         match self.dirty {
             Some((first, last)) if self.is_complete() => {
-                (last + QUIET).min(first + LONGEST).min(self.look_at)
+                let due = (last + QUIET).min(first + LONGEST).min(self.look_at);
+                // What is on the API server already need not be told again; but files do not wait for it for long.
+                if self.reporter.is_listed() { due } else { due.max(self.patience) }
             }
             _ => self.look_at,
         }
@@ -318,16 +332,19 @@ impl Loop {
             StatusMode::PerProfile => per_profile(&round.standings, &self.reporting),
             StatusMode::PerNode => per_node(&round.standings, &self.reporting),
         };
-        self.tell_errors(&round, now);
+        self.tell_errors(&round, self.mode == StatusMode::PerNode && self.reporter.has(&objects), now);
         self.reporter.want(self.mode, objects, now);
         self.ready.is_there(ROUND);
         let written: u64 = round.updated.values().sum();
         tracing::debug!(profiles = round.standings.len(), written, took = ?round.took, "looked at the host");
     }
 
-    fn tell_errors(&mut self, round: &Round, now: Instant) {
+    fn tell_errors(&mut self, round: &Round, told: bool, now: Instant) {
         let reporting = &self.reporting;
         let known = |standing: &super::agent::Standing| {
+            if told {
+                return Some(standing.state);
+            }
             let subject = &standing.subject;
             let name = spo_model::names::node_status_name(subject.kind(), &subject.key, &reporting.node);
             let namespace = subject.key.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -377,27 +394,31 @@ fn spread(node: &str) -> Duration {
     LOOK.mul_f64(f64::from(sum % 1000) / 4000.0)
 }
 
-/// Without what no agent reads: it would be kept for every profile.
-fn lean(event: watcher::Event<Value>) -> watcher::Event<Value> {
-    let strip = |mut document: Value| {
-        if let Some(fields) = document.as_object_mut() {
-            fields.remove("status");
-        }
-        for field in ["ownerReferences", "finalizers", "selfLink"] {
-            if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.remove(field);
-            }
-        }
-        if let Some(annotations) =
-            document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
-        {
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        }
-        document
-    };
-    match event {
-        watcher::Event::Apply(document) => watcher::Event::Apply(strip(document)),
-        watcher::Event::InitApply(document) => watcher::Event::InitApply(strip(document)),
-        other => other,
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn flags(flags: &[&str]) -> Result<Arguments, clap::Error> {
+        let all = ["x", "--operator-namespace", "spo", "--node-name", "n"].iter().chain(flags);
+        Ok(Flags::try_parse_from(all)?.arguments)
+    }
+
+    #[test]
+    fn switches_are_given_as_the_existing_operator_has_them() {
+        let plain = flags(&[]).expect("flags");
+        assert!(plain.with_seccomp && !plain.with_apparmor && !plain.with_selinux);
+        let given =
+            flags(&["--with-seccomp=false", "--with-apparmor", "--with-selinux=true"]).expect("flags");
+        assert!(!given.with_seccomp && given.with_apparmor && given.with_selinux);
+        assert!(flags(&["--with-apparmor=maybe"]).is_err());
+        assert_eq!(plain.root.to_str(), Some("/host"));
     }
 }

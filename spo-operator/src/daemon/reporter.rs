@@ -232,6 +232,11 @@ impl Reporter {
         self.known.get(name)?.state
     }
 
+    /// Whether the API server has all of these as they are.
+    pub fn has(&self, objects: &BTreeMap<Name, NodeStatus>) -> bool {
+        objects.iter().all(|(name, object)| self.known.get(name).is_some_and(|k| k.says(object.digest())))
+    }
+
     /// Whether the first list of what the API server has is complete.
     pub const fn is_listed(&self) -> bool {
         self.listed

@@ -1,0 +1,120 @@
+//! What of all that watches tell is news to an agent, and what of it is kept.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher as _},
+};
+
+use kube::runtime::watcher;
+use serde_json::Value;
+
+use crate::cluster::watch::{Watch, identity};
+
+/// What was told of each object, as far as an agent cares: a manager writes the status of a profile once for each
+/// node that gets it, and each time every agent hears of it.
+#[derive(Debug, Default)]
+pub struct Seen(HashMap<u64, u64>);
+
+impl Seen {
+    /// Takes note of an event; whether the agent has something to do because of it.
+    pub fn is_news(&mut self, watch: &Watch, event: &watcher::Event<Value>) -> bool {
+        let id = |document: &Value| digest(&(watch.resource, identity(document)));
+        match event {
+            watcher::Event::Init | watcher::Event::InitDone => true,
+            watcher::Event::InitApply(document) => {
+                self.0.insert(id(document), print(document));
+                true
+            }
+            watcher::Event::Apply(document) => {
+                let print = print(document);
+                self.0.insert(id(document), print) != Some(print)
+            }
+            watcher::Event::Delete(document) => {
+                self.0.remove(&id(document));
+                true
+            }
+        }
+    }
+}
+
+/// Stands for all of an object that an agent reads; a generation stands for a whole spec.
+fn print(document: &Value) -> u64 {
+    let field = |name: &str| document.get("metadata").and_then(|m| m.get(name)).map(ToString::to_string);
+    digest(&["uid", "generation", "deletionTimestamp", "labels"].map(field))
+}
+
+fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Without what no agent reads: it would be kept for every profile.
+pub fn lean(event: watcher::Event<Value>) -> watcher::Event<Value> {
+    let strip = |mut document: Value| {
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("status");
+        }
+        for field in ["ownerReferences", "finalizers", "selfLink"] {
+            if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove(field);
+            }
+        }
+        if let Some(annotations) =
+            document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+        {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        document
+    };
+    match event {
+        watcher::Event::Apply(document) => watcher::Event::Apply(strip(document)),
+        watcher::Event::InitApply(document) => watcher::Event::InitApply(strip(document)),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use spo_model::kind::Kind;
+
+    use super::*;
+    use crate::{cluster::resource::Resource, daemon::fixture::profile};
+
+    /// The status of a profile changes once for each node; no agent has to look at its host for that.
+    #[test]
+    fn a_new_status_is_no_news() {
+        let watch = Watch { resource: Resource::Of(Kind::SeccompProfile), namespace: None };
+        let mut seen = Seen::default();
+        let mut document = profile("web", &["read"]);
+        let mut news = |document: &Value| seen.is_news(&watch, &watcher::Event::Apply(document.clone()));
+        assert!(news(&document));
+        document["status"] = json!({ "status": "Installed" });
+        document["metadata"]["resourceVersion"] = json!("7");
+        document["metadata"]["finalizers"] = json!(["x"]);
+        assert!(!news(&document));
+        for (field, value) in [
+            ("generation", json!(2)),
+            ("labels", json!({ "spo.x-k8s.io/partial": "" })),
+            ("deletionTimestamp", json!("2026-01-01T00:00:00Z")),
+            ("uid", json!("another")),
+        ] {
+            document["metadata"][field] = value;
+            assert!(news(&document), "{field}");
+        }
+        seen.is_news(&watch, &watcher::Event::Delete(document.clone()));
+        assert!(seen.is_news(&watch, &watcher::Event::Apply(document)), "it came back");
+    }
+
+    #[test]
+    fn what_no_agent_reads_is_not_kept() {
+        let mut document = profile("web", &["read"]);
+        document["status"] = json!({ "activeWorkloads": ["x"] });
+        document["metadata"]["annotations"] =
+            json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}", "other": "stays" });
+        let watcher::Event::Apply(lean) = lean(watcher::Event::Apply(document)) else { panic!() };
+        assert!(lean.get("status").is_none());
+        assert_eq!(lean["metadata"]["annotations"], json!({ "other": "stays" }));
+    }
+}
