@@ -37,7 +37,7 @@ fn run(cluster: &Cluster, sections: &[Section], heading: &str, label: &str) -> F
         eprintln!("{}$ {}{said}({:.1?})", section.heading, block.script, start.elapsed());
         if !output.status.success() {
             let state = cluster.shell(
-                "kubectl get pods,spod,seccompprofiles,nodes -A -o wide; kubectl get events -A --sort-by=.lastTimestamp | tail -20",
+                "kubectl get pods,spod,seccompprofiles,nodes -A -o wide; kubectl get events -A --sort-by=.lastTimestamp | tail -20 | cut -c1-250",
                 workspace(),
             )?;
             let state = String::from_utf8_lossy(&state.stdout).into_owned();

@@ -261,8 +261,15 @@ impl Cluster {
             .env("PATH", format!("{}:{path}", self.commands.display()))
             .env("KUBECONFIG", self.dir.path().join("admin.kubeconfig"))
             .env("HOME", self.dir.path())
-            .stdin(Stdio::null());
-        Ok(command.output()?)
+            // Open and silent, as a terminal nobody types in: `kubectl run -i` ends when it closes.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let terminal = child.stdin.take();
+        let output = child.wait_with_output()?;
+        drop(terminal);
+        Ok(output)
     }
 
     fn run(&self, program: &Path, arguments: &[&str], stdin: &str) -> Result<Output, Box<dyn Error>> {
