@@ -3,6 +3,7 @@
 //! | tier | command | needs |
 //! | --- | --- | --- |
 //! | kernel | `cargo test -p spo-tests --test kernel` | `runc`; `user-mode-linux`, `busybox-static`, `apparmor`, `policycoreutils`, `secilc` |
+//! | guide | `cargo test -p spo-tests --test guide` | as cluster; `nginx-light`, `curl` |
 //! | cluster | `cargo test -p spo-tests --test cluster` | root; `containerd`, `runc` and more, and what `scripts/kubernetes/build` builds |
 //! | API server | `cargo test -p spo-tests --test api_server` | `etcd-server`, and what `scripts/kubernetes/build` builds with Go |
 //! | manager | `cargo test -p spo-tests --test manager` | the same |

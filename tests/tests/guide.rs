@@ -1,6 +1,7 @@
 //! The guide on real nodes: `docs/guide.md` as it is written, and what it promises.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fs,
     sync::{Mutex, PoisonError},
@@ -9,8 +10,9 @@ use std::{
 
 use serde_json::Value;
 use spo_tests::{
-    cluster::{Cluster, PROGRAMS},
+    cluster::{Cluster, GUEST_PROGRAMS, Image, PROGRAMS},
     document::{Block, Section, sections},
+    guest::Security,
     operator_image, workspace,
 };
 
@@ -112,10 +114,292 @@ fn on_three_nodes() -> Fallible {
         let file: Value = serde_json::from_slice(&fs::read(node.path(path))?)?;
         assert_eq!(file["defaultAction"], "SCMP_ACT_ERRNO", "{}", node.name());
     }
+    // What the guide says of its first profile: the runtime itself is refused.
+    timed(&cluster, "the pod under restricted-workload does not start", || {
+        let pod = json(&cluster, &["get", "pod", "secure-app", "-n", "production"])?;
+        let state = &pod["status"]["containerStatuses"][0];
+        let words = [&state["state"]["waiting"]["reason"], &state["lastState"]["terminated"]["reason"]];
+        assert!(state["ready"] != true, "{pod}");
+        Ok(words.into_iter().any(|word| word == "RunContainerError" || word == "CrashLoopBackOff"))
+    })?;
+    // The variant that runs, under a kubelet.
+    let served = pod(
+        "served",
+        "nginx:1.21",
+        r#"{"seccompProfile":
+        {"type": "Localhost", "localhostProfile": "operator/production/restricted-nginx.json"}}"#,
+    );
+    cluster.good(&["apply", "-f", "-"], &served)?;
+    cluster
+        .good(&["wait", "--for=condition=Ready", "pod/served", "-n", "production", "--timeout=60s"], "")?;
+    let inside = |command: &[&str]| {
+        cluster.kubectl(&[&["exec", "served", "-n", "production", "--"], command].concat(), "")
+    };
+    let served = timed(&cluster, "a page is served", || {
+        let page = inside(&["curl", "-s", "http://localhost"])?;
+        Ok(String::from_utf8_lossy(&page.stdout) == "served\n")
+    });
+    if served.is_err() {
+        let said = cluster.shell("kubectl logs --previous -n production served || true", workspace())?;
+        return Err(format!("the page is not served: {}", String::from_utf8_lossy(&said.stdout)).into());
+    }
+    let status = inside(&["cat", "/proc/1/status"])?;
+    assert!(String::from_utf8_lossy(&status.stdout).contains("Seccomp:\t2\n"), "{status:?}");
+    let refused = inside(&["mknod", "/tmp/pipe", "p"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("Operation not permitted"),
+        "a forbidden one fails: {said}"
+    );
+    // The profile stays while the pod uses it, and goes with it.
+    cluster
+        .good(&["delete", "seccompprofile", "restricted-nginx", "-n", "production", "--wait=false"], "")?;
+    timed(&cluster, "the profile in use is Terminating", || {
+        let profile = json(&cluster, &["get", "seccompprofile", "restricted-nginx", "-n", "production"])?;
+        Ok(profile["status"]["status"] == "Terminating")
+    })?;
+    let path = path.replace("restricted-workload", "restricted-nginx");
+    assert!(cluster.nodes().iter().all(|node| node.path(&path).exists()));
+    cluster.good(&["delete", "pod", "served", "-n", "production", "--grace-period=1"], "")?;
+    cluster.good(
+        &["wait", "--for=delete", "seccompprofile/restricted-nginx", "-n", "production", "--timeout=60s"],
+        "",
+    )?;
+    timed(&cluster, "its file is gone from every node", || {
+        Ok(!cluster.nodes().iter().any(|node| node.path(&path).exists()))
+    })?;
+
     run(&cluster, &guide, "6. ", "")?;
     run(&cluster, &guide, "7. ", "")?;
+    // The image is bound, whatever the pod says about itself.
+    cluster.until("the binding reaches the webhook", || {
+        let asked = pod("bound", "nginx:1.21", r#"{"seccompProfile": {"type": "Unconfined"}}"#);
+        let made = cluster.good(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &asked)?;
+        let made: Value = serde_json::from_str(&made)?;
+        let context = &made["spec"]["containers"][0]["securityContext"];
+        Ok(context["seccompProfile"]["localhostProfile"] == "operator/production/restricted-workload.json")
+    })?;
     run(&cluster, &guide, "8. ", "")?;
     run(&cluster, &guide, "9. ", "")?;
+    // The Role, with the token of a real account.
+    let token = cluster.good(&["create", "token", "editor", "-n", "production"], "")?;
+    let token = format!("--token={}", token.trim());
+    let as_editor = |arguments: &[&str], stdin: &str| {
+        let mut all = vec![
+            "--kubeconfig=/dev/null",
+            "--server=https://10.96.0.1:443",
+            "--insecure-skip-tls-verify",
+            &token,
+        ];
+        all.extend(arguments);
+        cluster.kubectl(&all, stdin)
+    };
+    let profile = fs::read_to_string(workspace().join("examples/guide/02-seccomp.yaml"))?
+        .replace("restricted-workload", "edited");
+    let made = as_editor(&["apply", "-f", "-"], &profile)?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let refused = as_editor(&["delete", "seccompprofile", "edited", "-n", "production"], "")?;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("Forbidden"));
+    // The flat patches took effect.
+    let agents = json(&cluster, &["get", "daemonset", "spod", "-n", NAMESPACE])?;
+    assert!(agents.to_string().contains("--with-mem-optim=true"), "{agents}");
+    timed(&cluster, "each node reports in one object", || {
+        let reports = json(&cluster, &["get", "securityprofilenodestatuses", "-A"])?;
+        let reports = reports["items"].as_array().cloned().unwrap_or_default();
+        Ok(reports.len() == 3 && reports.iter().all(|report| report["status"]["profiles"].is_object()))
+    })?;
+    assert_eq!(
+        refused_requests(&cluster)?,
+        BTreeSet::new(),
+        "the operator asks for what its roles do not allow"
+    );
     run(&cluster, &guide, "10. ", "")?;
+    let left = cluster.good(
+        &["get", "crd,mutatingwebhookconfigurations,validatingwebhookconfigurations,ns", "-o", "name"],
+        "",
+    )?;
+    assert!(!left.contains("spo-") && !left.contains("security-profiles-operator"), "{left}");
+    for node in cluster.nodes() {
+        let files = files_below(&node.path("/var/lib/kubelet/seccomp"));
+        assert!(files.iter().all(|file| !file.ends_with(".json")), "{}: {files:?}", node.name());
+        assert!(!node.path("/var/lib/security-profiles-operator/ledger.json").exists(), "{}", node.name());
+    }
     Ok(())
+}
+
+/// What the operator's accounts asked the API server for and were forbidden: verb and resource.
+fn refused_requests(cluster: &Cluster) -> Fallible<BTreeSet<String>> {
+    let log = fs::read_to_string(cluster.dir().join("audit.log"))?;
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let account = format!("system:serviceaccount:{NAMESPACE}:");
+    let ours =
+        |entry: &Value| entry["user"]["username"].as_str().is_some_and(|name| name.starts_with(&account));
+    let refused = entries.filter(|entry| ours(entry) && entry["responseStatus"]["code"] == 403);
+    Ok(refused
+        .map(|entry| format!("{} {} by {}", entry["verb"], entry["requestURI"], entry["user"]["username"]))
+        .collect())
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path.display().to_string()] })
+        .collect()
+}
+
+/// A pod in `production` with a security context of its own.
+fn pod(name: &str, image: &str, context: &str) -> String {
+    let context: Value = serde_json::from_str(context).unwrap_or_default();
+    serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "production" },
+        "spec": { "securityContext": context, "containers": [{ "name": "c", "image": image }] } })
+    .to_string()
+}
+
+/// Sections 4 and 5 need kernels with AppArmor and SELinux.
+#[test]
+fn on_nodes_with_security_modules() -> Fallible {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !Cluster::is_possible("guide-guests", &[PROGRAMS, GUEST_PROGRAMS, operator_image::PROGRAMS].concat()) {
+        return Ok(());
+    }
+    let guide = guide()?;
+    let images = operator_image::images()?;
+    let mut cluster = Cluster::start("spo-guests")?;
+    images.iter().chain([&static_nginx()]).try_for_each(|image| cluster.push(image))?;
+    let (apparmor, selinux) = (cluster.add_guest(Security::AppArmor)?, cluster.add_guest(Security::Selinux)?);
+    cluster.add_nodes(1)?;
+    cluster.until_ready(&[apparmor.clone(), selinux.clone()])?;
+    // Guests are slow: only agents run on them, until the guide's pods come.
+    let only = |nodes: &[&str]| -> Fallible {
+        for node in ["node-1", &apparmor, &selinux] {
+            cluster.good(&[if nodes.contains(&node) { "uncordon" } else { "cordon" }, node], "")?;
+        }
+        Ok(())
+    };
+    only(&["node-1"])?;
+    run(&cluster, &guide, "1. ", "")?;
+    cluster.good(&["create", "namespace", "production"], "")?;
+
+    only(&[&apparmor])?;
+    run(&cluster, &guide, "4. ", "")?;
+    let profile = json(&cluster, &["get", "apparmorprofilealiases", "nginx-apparmor", "-n", "production"])?;
+    assert_eq!(profile["status"]["nodes"], "1/1", "the others have no AppArmor: {profile}");
+    let where_apparmor = states(&cluster, "AppArmorProfile")?;
+    assert_eq!(where_apparmor.get(&apparmor).map(String::as_str), Some("Installed"), "{where_apparmor:?}");
+    assert_eq!(where_apparmor.get(&selinux).map(String::as_str), Some("Unsupported"), "{where_apparmor:?}");
+    // The guide's pod starts under the profile; what becomes of a dynamic nginx under it, the warnings have said. A static
+    // program in its place does what the profile allows, and not what it does not.
+    cluster.until("the guide's pod has started", || {
+        let pod = json(&cluster, &["get", "pod", "nginx-apparmor-pod", "-n", "production"])?;
+        let state = &pod["status"]["containerStatuses"][0];
+        Ok(state["started"] == true || state["lastState"]["terminated"].is_object())
+    })?;
+    let under = |name: &str, command: &[&str]| {
+        serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "production" },
+            "spec": { "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [{
+                "name": "c", "image": STATIC_NGINX, "command": command,
+                "securityContext": { "appArmorProfile": { "type": "Localhost", "localhostProfile": "nginx-apparmor" } },
+            }] } })
+        .to_string()
+    };
+    cluster.good(&["apply", "-f", "-"], &under("reader", &["/cat", "/etc/nginx/nginx.conf"]))?;
+    cluster.good(&["apply", "-f", "-"], &under("thief", &["/cat", "/etc/secret"]))?;
+    let phase = |name: &str| -> Fallible<Value> {
+        Ok(json(&cluster, &["get", "pod", name, "-n", "production"])?["status"]["phase"].clone())
+    };
+    cluster.until("the static programs have ended", || {
+        Ok(["reader", "thief"]
+            .iter()
+            .map(|name| phase(name))
+            .collect::<Fallible<Vec<_>>>()?
+            .iter()
+            .all(|p| p != "Pending" && p != "Running"))
+    })?;
+    assert_eq!((phase("reader")?, phase("thief")?), ("Succeeded".into(), "Failed".into()));
+    cluster.until("the denial is in the kernel's log", || {
+        let log = cluster.kernel_log(&apparmor)?;
+        Ok(log.lines().any(|line| {
+            line.contains("DENIED") && line.contains("nginx-apparmor") && line.contains("/etc/secret")
+        }))
+    })?;
+    // An update takes effect for the next container.
+    let text = fs::read_to_string(workspace().join("examples/guide/04-apparmor.yaml"))?;
+    let wider = text.replace("/etc/nginx/** r,", "/etc/nginx/** r,\n      /etc/secret r,");
+    cluster.good(&["apply", "-f", "-"], &wider)?;
+    cluster.until("the wider profile is loaded", || {
+        let profile =
+            json(&cluster, &["get", "apparmorprofilealiases", "nginx-apparmor", "-n", "production"])?;
+        let ready = &profile["status"]["conditions"][0];
+        Ok(ready["status"] == "True" && ready["observedGeneration"] == profile["metadata"]["generation"])
+    })?;
+    cluster.good(&["apply", "-f", "-"], &under("guest", &["/cat", "/etc/secret"]))?;
+    cluster.until("what is allowed now succeeds", || Ok(phase("guest")? == "Succeeded"))?;
+    cluster.good(&["delete", "pods", "--all", "-n", "production", "--grace-period=0", "--force"], "")?;
+    cluster.good(
+        &["delete", "apparmorprofilealiases", "nginx-apparmor", "-n", "production", "--timeout=60s"],
+        "",
+    )?;
+    cluster.good(&["apply", "-f", "-"], &under("late", &["/cat", "/etc/nginx/nginx.conf"]))?;
+    cluster.until("no container starts under a profile that is gone", || {
+        let pod = json(&cluster, &["get", "pod", "late", "-n", "production"])?;
+        let reason = pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
+        Ok(reason == "CreateContainerError"
+            || reason == "RunContainerError"
+            || pod["status"]["phase"] == "Failed")
+    })?;
+
+    only(&[&selinux])?;
+    run(&cluster, &guide, "5. ", "")?;
+    let where_selinux = states(&cluster, "SelinuxProfile")?;
+    assert_eq!(where_selinux.get(&selinux).map(String::as_str), Some("Installed"), "{where_selinux:?}");
+    assert_eq!(where_selinux.get(&apparmor).map(String::as_str), Some("Unsupported"), "{where_selinux:?}");
+    let inside = |command: &[&str]| {
+        let all = [&["exec", "nginx-selinux-pod", "-n", "production", "--"], command].concat();
+        cluster.kubectl(&all, "")
+    };
+    // nginx has bound port 8080, http_cache_port_t.
+    let served = timed(&cluster, "a page is served under SELinux", || {
+        // From outside, for the profile lets nobody in it connect.
+        let pod = json(&cluster, &["get", "pod", "nginx-selinux-pod", "-n", "production"])?;
+        let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+        let page = cluster.shell(&format!("curl -sm 5 http://{address}:8080 || true"), workspace())?;
+        Ok(String::from_utf8_lossy(&page.stdout) == "served\n")
+    });
+    if let Err(error) = served {
+        let log = cluster.kernel_log(&selinux)?;
+        let denials: Vec<&str> = log.lines().filter(|line| line.contains("nginx-selinux")).collect();
+        return Err(format!("{error}: {}", denials.join("\n")).into());
+    }
+    let label = inside(&["cat", "/proc/1/attr/current"])?;
+    assert!(String::from_utf8_lossy(&label.stdout).contains(":nginx-selinux.process:"), "{label:?}");
+    let refused = inside(&["nc", "-l", "-p", "6379"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("Permission denied"),
+        "redis_port_t is not bound: {said}"
+    );
+    Ok(())
+}
+
+/// In the place of nginx: a static program, since the guide's profile lets nobody read a library.
+const STATIC_NGINX: &str = "localhost/static-nginx:1";
+
+fn static_nginx() -> Image {
+    Image::new(STATIC_NGINX, &["/cat"])
+        .with_as("/bin/busybox", "/usr/sbin/nginx")
+        .with_link("/cat", "/usr/sbin/nginx")
+        .with_text("/etc/nginx/nginx.conf", "served\n")
+        .with_text("/etc/secret", "secret\n")
+}
+
+/// Where a kind's profiles stand, by node.
+fn states(cluster: &Cluster, kind: &str) -> Fallible<BTreeMap<String, String>> {
+    let selector = format!("spo.x-k8s.io/profile-kind={kind}");
+    let reports = json(cluster, &["get", "securityprofilenodestatuses", "-A", "-l", &selector])?;
+    let reports = reports["items"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(reports
+        .iter()
+        .map(|report| (text(&report["spec"]["nodeName"]), text(&report["status"]["status"])))
+        .collect())
 }

@@ -113,6 +113,11 @@ impl GuestNode {
         format!("node-{}", self.number)
     }
 
+    /// Where its init keeps what the kernel logs.
+    pub(super) fn kernel_log(&self) -> PathBuf {
+        self.folder.join("dmesg")
+    }
+
     /// Switches it off.
     pub(super) fn end(self, network: &mut Network) {
         network.kill(&format!("guest-{}", self.number));

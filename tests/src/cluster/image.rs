@@ -23,6 +23,7 @@ pub struct Image {
     files: Vec<(PathBuf, String)>,
     texts: Vec<(String, String)>,
     folders: Vec<String>,
+    links: Vec<(String, String)>,
 }
 
 impl Image {
@@ -35,6 +36,7 @@ impl Image {
             files: Vec::new(),
             texts: Vec::new(),
             folders: Vec::new(),
+            links: Vec::new(),
         }
     }
 
@@ -62,6 +64,13 @@ impl Image {
     #[must_use]
     pub fn with_text(mut self, target: &str, text: &str) -> Self {
         self.texts.push((target.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// The same with a symbolic link.
+    #[must_use]
+    pub fn with_link(mut self, link: &str, target: &str) -> Self {
+        self.links.push((link.to_owned(), target.to_owned()));
         self
     }
 
@@ -117,6 +126,11 @@ impl Image {
             let path = within(root.path(), target);
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
             fs::write(path, text)?;
+        }
+        for (link, target) in &self.links {
+            let path = within(root.path(), link);
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            std::os::unix::fs::symlink(target, path)?;
         }
         for target in &self.folders {
             let path = within(root.path(), target);

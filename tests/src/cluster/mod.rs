@@ -51,7 +51,7 @@ const CONTROL_PLANE: &str = "10.89.0.254";
 const REGISTRY: &str = "10.89.0.254:5000";
 
 /// How long something may take to become true.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// What the cluster's nodes and control plane need to be installed, besides [`commands`].
 pub const PROGRAMS: &[&str] = &[
@@ -199,6 +199,15 @@ impl Cluster {
         self.dir.path()
     }
 
+    /// What the kernel of a guest node has logged, a second ago at most.
+    ///
+    /// # Errors
+    /// There is no such guest, or it has said nothing yet.
+    pub fn kernel_log(&self, guest: &str) -> Result<String, Box<dyn Error>> {
+        let guest = self.guests.iter().find(|node| node.name() == guest).ok_or("there is no such guest")?;
+        Ok(String::from_utf8_lossy(&fs::read(guest.kernel_log())?).into_owned())
+    }
+
     /// Makes an image known to every node under its own name.
     ///
     /// # Errors
@@ -304,7 +313,7 @@ impl Cluster {
             if start.elapsed() > DEADLINE {
                 return Err(format!("it does not happen that {what}").into());
             }
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(300));
         }
         Ok(())
     }
@@ -405,7 +414,8 @@ impl Cluster {
             .arg(flag("audit-policy-file", &file("audit.yaml")));
         let policy = serde_json::json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
             "omitStages": ["RequestReceived"],
-            "rules": [{ "level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"] },
+            "rules": [{ "level": "Metadata", "userGroups": ["system:serviceaccounts:security-profiles-operator"] },
+                      { "level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"] },
                       { "level": "None" }] });
         fs::write(dir.join("audit.yaml"), policy.to_string())?;
         self.network.spawn("kube-apiserver", api)?;
