@@ -38,6 +38,8 @@ pub struct NodeStatusStatus {
     /// ([`StatusMode::PerNode`](crate::daemon::StatusMode)): the key is `<Kind>/<namespace>/<name>`, the value a
     /// [`NodeReport`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // One writer has all of it: a field manager for each key would be most of the object.
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
     pub profiles: Option<BTreeMap<String, String>>,
 }
 

@@ -261,3 +261,35 @@ fn rendered(path: &Path, image: &str) -> Result<String, process::Error> {
     let environment = Environment { image: image.to_owned(), ..Environment::new(namespace) };
     Ok(manifests::file(&path.display().to_string(), &render::spod(&spod, &environment)?)?.text)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What a container is started with, this program understands.
+    #[test]
+    fn every_argument_in_a_manifest_is_one_of_ours() {
+        let mut seen = std::collections::BTreeSet::new();
+        for file in
+            manifests::files().expect("files").iter().filter(|file| file.path.ends_with("operator.yaml"))
+        {
+            for text in file.text.split("\n---\n") {
+                let Ok(document) = serde_saphyr::from_str::<Value>(text) else { continue };
+                let pod = &document["spec"]["template"]["spec"];
+                for container in pod["containers"].as_array().into_iter().flatten() {
+                    let arguments = container["args"].as_array().into_iter().flatten();
+                    let arguments: Vec<&str> = arguments.filter_map(Value::as_str).collect();
+                    seen.extend(arguments.first().map(|process| (*process).to_owned()));
+                    let all =
+                        ["spo-operator"].iter().chain(&arguments).chain(&["--operator-namespace", "spo"]);
+                    if let Err(error) = Cli::try_parse_from(all) {
+                        panic!("{}: {arguments:?}: {error}", file.path);
+                    }
+                }
+            }
+        }
+        assert!(seen.contains("manager") && seen.contains("webhook"), "{seen:?}");
+    }
+}

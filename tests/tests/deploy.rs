@@ -189,6 +189,8 @@ fn apply(server: &ApiServer, objects: &str) -> Outcome {
 /// An agent reports for the node that its token is bound to and for no other.
 #[test]
 fn an_agent_speaks_for_its_own_node() -> Outcome {
+    const MINE: &str = "seccomp-web-one-0123456789abcdef";
+    const THEIRS: &str = "seccomp-web-two-0123456789abcdef";
     let Some(server) = server()? else { return Ok(()) };
     install(&server)?;
     let status = |name: &str, node: &str| {
@@ -214,21 +216,22 @@ fn an_agent_speaks_for_its_own_node() -> Outcome {
         assert!(!output.status.success() && text(&output).contains(why), "{why}: {}", text(&output));
         Ok(())
     };
-    denied(&["create", &agent, "-f", "-"], &status("mine", "one"), "bound to its node")?;
-    denied(&["create", &agent, bound, "-f", "-"], &status("mine", "two"), "cannot report for another node")?;
+    denied(&["create", &agent, "-f", "-"], &status(MINE, "one"), "bound to its node")?;
+    denied(&["create", &agent, bound, "-f", "-"], &status(MINE, "two"), "cannot report for another node")?;
     denied(&["create", &agent, bound, "-f", "-"], &status("node-two", "one"), "the name of another node")?;
-    calm(&server, &["create", &agent, bound, "-f", "-"], &status("mine", "one"))?;
+    denied(&["create", &agent, bound, "-f", "-"], &status(THEIRS, "one"), "a name without its own")?;
+    calm(&server, &["create", &agent, bound, "-f", "-"], &status(MINE, "one"))?;
     calm(&server, &["create", &agent, bound, "-f", "-"], &status("node-one", "one"))?;
     // What the other node reported stays as it is, also if the change makes it one's own.
-    calm(&server, &["create", "-f", "-"], &status("theirs", "two"))?;
+    calm(&server, &["create", "-f", "-"], &status(THEIRS, "two"))?;
     let apply = ["apply", "--server-side", "--force-conflicts", &agent, bound, "-f", "-"];
-    denied(&apply, &status("theirs", "one"), "cannot change what another node reported")?;
-    denied(&apply, &status("mine", "two"), "cannot report for another node")?;
-    let theirs = ["delete", "spns", "theirs", "-n", "default", &agent, bound];
+    denied(&apply, &status(THEIRS, "one"), "cannot change what another node reported")?;
+    denied(&apply, &status(MINE, "two"), "cannot report for another node")?;
+    let theirs = ["delete", "spns", THEIRS, "-n", "default", &agent, bound];
     denied(&theirs, "", "cannot change what another node reported")?;
-    calm(&server, &["delete", "spns", "mine", "-n", "default", &agent, bound], "")?;
+    calm(&server, &["delete", "spns", MINE, "-n", "default", &agent, bound], "")?;
     // Nobody else is concerned.
-    calm(&server, &["delete", "spns", "theirs", "-n", "default"], "")?;
+    calm(&server, &["delete", "spns", THEIRS, "-n", "default"], "")?;
     Ok(())
 }
 

@@ -150,7 +150,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         }
     };
     let guard = tls.is_some().then(|| metrics::Guard::new(client.clone()));
-    let router = metrics::router(Arc::clone(&metrics), guard);
+    let router = metrics::router(Arc::clone(&metrics) as _, guard);
     let (scrapes, probes) =
         (process::listen(arguments.metrics_port).await?, process::listen(common.health_port).await?);
     tracing::info!(metrics = %scrapes.local_addr()?, probes = %probes.local_addr()?, node = reporting.node, "serving");

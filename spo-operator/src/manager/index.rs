@@ -23,6 +23,7 @@ use super::{
 use crate::{
     aggregate::{Report, Summary},
     cluster::{names, watch::Name},
+    metrics::cluster::States,
     workloads::Use,
 };
 
@@ -192,6 +193,16 @@ impl Index {
                 .map(|finalizers| (finalizers, profile.version.clone())),
         };
         Some(wanted).filter(|wanted| *wanted != Wanted::default())
+    }
+
+    /// How many profiles of each kind say that they are in which state.
+    pub fn states(&self) -> States {
+        let mut states = States::new();
+        for (id, profile) in self.profiles.iter() {
+            let state = profile.status["status"].as_str().and_then(|text| text.parse().ok());
+            *states.entry((id.resource.kind(), state.unwrap_or(ProfileState::Pending))).or_default() += 1;
+        }
+        states
     }
 
     /// The node statuses that belong to nobody: their node is gone, or their profile.

@@ -1,10 +1,15 @@
 //! The process: flags, election, the controllers of the leader, the end.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use kube::Client;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,7 +20,9 @@ use super::{
     spod, trust, uninstall,
 };
 use crate::{
-    process::{self, Common, Error, Readiness, serve},
+    cluster::names,
+    metrics::{self, ClusterMetrics},
+    process::{self, Common, Error, Readiness, certificate::Certificates, serve},
     render,
 };
 
@@ -41,6 +48,18 @@ pub struct Arguments {
     /// The webhook's objects are in the manifest: the SecurityProfilesOperatorDaemon that is made says so.
     #[arg(long, env = "SPO_STATIC_WEBHOOK")]
     static_webhook: bool,
+    /// Accepted for manifests of the existing operator: false means --static-webhook.
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    webhook: bool,
+    /// The port of /metrics; absent means that none are served, 0 takes a free one, which the log names.
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// The directory with tls.crt and tls.key of the metrics.
+    #[arg(long, value_name = "DIR", default_value = names::METRICS_CERTIFICATE_DIR)]
+    metrics_cert_dir: PathBuf,
+    /// Serve metrics without TLS and to everybody.
+    #[arg(long, env = "ENABLE_INSECURE_METRICS_ACCESS", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    with_insecure_metrics_access: bool,
     /// The kubelet's directory on nodes.
     #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
     kubelet_dir: String,
@@ -63,6 +82,11 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     let served = serve::serve(probes, None, readiness.probes(), serve::Limits::default(), stop.clone());
     let served = tokio::spawn(served);
     let client = Client::try_default().await?;
+    let metrics = Arc::new(ClusterMetrics::new());
+    let scraped = match arguments.metrics_port {
+        Some(port) => Some(serve_metrics(arguments, port, &metrics, &client, &stop).await?),
+        None => None,
+    };
     let ready = tokio::spawn(reached(client.clone(), readiness, stop.clone()));
     let surroundings = Surroundings {
         namespace: common.operator_namespace.to_string(),
@@ -74,6 +98,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     };
     let work = Work {
         client: client.clone(),
+        metrics,
         source: arguments.certificates,
         profiles: profiles::Settings {
             operator_namespace: common.operator_namespace.clone(),
@@ -83,7 +108,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         spod: spod::Settings {
             namespace: common.operator_namespace.clone(),
             surroundings,
-            renderer: match arguments.static_webhook {
+            renderer: match arguments.static_webhook || !arguments.webhook {
                 true => Renderer { default: render::static_spod, ..OPERATOR },
                 false => OPERATOR,
             },
@@ -95,7 +120,35 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     let ended = election::run(client, common.operator_namespace.as_str(), election, stop.clone(), lead).await;
     stop.cancel();
     let _ = tokio::join!(served, ready);
+    if let Some(scraped) = scraped {
+        let _ = scraped.await;
+    }
     ended
+}
+
+/// Serves the figures; with TLS and to those who may read them, unless the arguments say otherwise.
+async fn serve_metrics(
+    arguments: &Arguments,
+    port: u16,
+    figures: &Arc<ClusterMetrics>,
+    client: &Client,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, Error> {
+    let listener = process::listen(port).await?;
+    tracing::info!(metrics = %listener.local_addr()?, "serving");
+    let tls = match arguments.with_insecure_metrics_access {
+        true => None,
+        false => {
+            let certificates = Certificates::default();
+            let config = Arc::new(certificates.server_config(Default::default())?);
+            tokio::spawn(process::follow(certificates, arguments.metrics_cert_dir.clone(), stop.clone()));
+            Some(TlsAcceptor::from(config))
+        }
+    };
+    let guard = tls.is_some().then(|| metrics::Guard::new(client.clone()));
+    let router = metrics::router(Arc::clone(figures) as _, guard);
+    let limits = serve::Limits { connections: 64, ..serve::Limits::default() };
+    Ok(tokio::spawn(serve::serve(listener, tls, router, limits, stop.clone())))
 }
 
 const API: &str = "the API server";
@@ -118,6 +171,7 @@ async fn reached(client: Client, readiness: Readiness, stop: CancellationToken) 
 #[derive(Clone)]
 struct Work {
     client: Client,
+    metrics: Arc<ClusterMetrics>,
     source: trust::Source,
     profiles: profiles::Settings,
     spod: spod::Settings,
@@ -140,7 +194,7 @@ impl Work {
                     self.profiles.scope,
                     stop.clone()
                 ),
-                profiles::run(self.client.clone(), self.profiles.clone(), stop.clone()),
+                profiles::run(self.client.clone(), self.profiles.clone(), self.metrics, stop.clone()),
             )
         };
         tokio::select! {

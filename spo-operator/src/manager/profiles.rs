@@ -42,6 +42,7 @@ use crate::{
         resource::Resource,
         watch::{Name, Watch},
     },
+    metrics::cluster::{ClusterMetrics, Written},
     process::Error,
 };
 
@@ -53,6 +54,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a node status of nobody is left to others, who collect it most often.
 const ORPHANED: Duration = Duration::from_secs(10);
+
+/// How long changes are left before profiles are counted again.
+const COUNT: Duration = Duration::from_secs(1);
 
 /// How many profiles are written at once.
 const WRITERS: usize = 8;
@@ -72,9 +76,14 @@ pub struct Settings {
 ///
 /// # Errors
 /// None so far; what fails is tried again.
-pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Arc<ClusterMetrics>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let (mut facts, watches) = facts(&client, &settings);
-    let mut keeper = Keeper::new(client, settings, Index::new(watches));
+    let mut keeper = Keeper::new(client, settings, Index::new(watches), metrics);
     loop {
         let due = keeper.due();
         tokio::select! {
@@ -226,8 +235,15 @@ struct Due {
 }
 
 enum Done {
-    Profile(Id, Result<Option<Profile>, kube::Error>),
+    Profile(Id, Duration, Result<Option<Profile>, kube::Error>),
     Status(Name, Result<(), kube::Error>),
+}
+
+impl Drop for Keeper {
+    /// Who leads no more does not know any more where profiles stand.
+    fn drop(&mut self) {
+        self.metrics.stand(Default::default());
+    }
 }
 
 struct Keeper {
@@ -241,11 +257,14 @@ struct Keeper {
     /// Node statuses of nobody, and since when; looked for when something has changed.
     stale: BTreeMap<Name, Instant>,
     sweep: Option<Instant>,
+    metrics: Arc<ClusterMetrics>,
+    /// When where all profiles stand is counted again.
+    count: Option<Instant>,
     writes: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
 impl Keeper {
-    fn new(client: Client, settings: Settings, index: Index) -> Self {
+    fn new(client: Client, settings: Settings, index: Index, metrics: Arc<ClusterMetrics>) -> Self {
         Self {
             client,
             settings,
@@ -255,14 +274,20 @@ impl Keeper {
             failed: BTreeMap::new(),
             stale: BTreeMap::new(),
             sweep: None,
+            metrics,
+            count: None,
             writes: FuturesUnordered::new(),
         }
     }
 
     fn take_note(&mut self, watch: usize, fact: Fact) {
         let sweep = !matches!(fact, Fact::Pod(_) | Fact::Agents(_));
+        let counts = matches!(fact, Fact::Profile(_));
         self.index.take_note(watch, fact);
         let now = Instant::now();
+        if counts && self.count.is_none() {
+            self.count = Some(now + COUNT);
+        }
         for id in self.index.take_dirty() {
             let due = self.due.entry(id).or_insert(Due { first: now, at: now });
             due.at = (now + BREATH).min(due.first + PATIENCE);
@@ -279,13 +304,17 @@ impl Keeper {
             false => None,
         };
         let far = Instant::now() + Duration::from_secs(3600);
-        [next, self.sweep].into_iter().flatten().min().unwrap_or(far)
+        [next, self.sweep, self.count].into_iter().flatten().min().unwrap_or(far)
     }
 
     fn work(&mut self) {
         let now = Instant::now();
         if self.sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
+        }
+        if self.count.is_some_and(|at| at <= now) {
+            self.count = None;
+            self.metrics.stand(self.index.states());
         }
         let ready: Vec<Id> = self
             .due
@@ -311,8 +340,14 @@ impl Keeper {
 
     fn finished(&mut self, done: Done) {
         match done {
-            Done::Profile(id, result) => {
+            Done::Profile(id, took, result) => {
                 self.writing.remove(&id);
+                let how = match &result {
+                    Ok(_) => Written::Done,
+                    Err(error) if is_code(error, 409) => Written::Conflict,
+                    Err(_) => Written::Failed,
+                };
+                self.metrics.wrote(how, took);
                 match result {
                     Ok(Some(profile)) => {
                         self.failed.remove(&id);
@@ -378,11 +413,13 @@ impl Keeper {
 }
 
 async fn write(api: Api<DynamicObject>, id: Id, wanted: Wanted) -> Done {
+    let start = Instant::now();
     let result = write_both(&api, &id, wanted).await;
+    let took = start.elapsed();
     match result {
         // It has been deleted, which the watch will say.
-        Err(error) if is_code(&error, 404) => Done::Profile(id, Ok(None)),
-        result => Done::Profile(id, result),
+        Err(error) if is_code(&error, 404) => Done::Profile(id, took, Ok(None)),
+        result => Done::Profile(id, took, result),
     }
 }
 
@@ -415,4 +452,25 @@ async fn write_both(
 
 fn is_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The existing operator knows the agents of the SecurityProfilesOperatorDaemon `spod` alone.
+    #[test]
+    fn agents_are_known_by_their_owner_and_not_by_name() {
+        let set = |name: &str, owner: &str| {
+            let owners = json!([{ "apiVersion": "v1", "kind": owner, "name": "x", "uid": "1" }]);
+            let document = json!({ "metadata": { "name": name, "namespace": "spo", "ownerReferences": owners },
+                "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "c" }] } } } });
+            agent(serde_json::from_value(document).expect("a DaemonSet")).1
+        };
+        for name in ["spod", "any-other"] {
+            let template = set(name, "SecurityProfilesOperatorDaemon").expect("agents");
+            assert!(template.containers.is_empty(), "nothing is kept that nobody looks at");
+        }
+        assert!(set("spod", "Deployment").is_none());
+    }
 }

@@ -1,15 +1,18 @@
-//! The agent's metrics.
+//! Metrics.
 //!
-//! * [`registry`]: what is counted, under the names of the existing operator.
+//! * [`registry`]: what an agent counts, under the names of the existing operator.
+//! * [`cluster`]: what the manager counts.
 //! * [`text`](mod@text): the two text formats.
 //! * [`guard`]: who may read them.
 //! * [`server`]: `/metrics-spod` and `/metrics`.
 
+pub mod cluster;
 pub mod guard;
 pub mod registry;
 pub mod server;
 pub mod text;
 
+pub use cluster::ClusterMetrics;
 pub use guard::Guard;
 pub use registry::Metrics;
 pub use server::router;

@@ -204,7 +204,7 @@ impl Collector for Counters {
 
 /// What the kernel says about this process, under the names that every Prometheus client has.
 #[derive(Debug)]
-struct Process;
+pub(super) struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -22,32 +22,44 @@ pub const PROCESS: &str = "/metrics";
 /// The path of the counters about profiles.
 pub const SPOD: &str = "/metrics-spod";
 
+/// Something that counts.
+pub trait Figures: Send + Sync + 'static {
+    /// What is at a path, in the OpenMetrics format; `None` if nothing is.
+    fn at(&self, path: &str) -> Option<Result<String, std::fmt::Error>>;
+}
+
+impl Figures for Metrics {
+    fn at(&self, path: &str) -> Option<Result<String, std::fmt::Error>> {
+        match path {
+            PROCESS => Some(self.process()),
+            SPOD => Some(self.spod()),
+            _ => None,
+        }
+    }
+}
+
 /// The paths; without a guard everybody may read.
-pub fn router(metrics: Arc<Metrics>, guard: Option<Guard>) -> Router {
+pub fn router(figures: Arc<dyn Figures>, guard: Option<Guard>) -> Router {
     Router::new()
-        .route(PROCESS, get(process))
-        .route(SPOD, get(spod))
+        .route(PROCESS, get(|app, headers| at(PROCESS, app, headers)))
+        .route(SPOD, get(|app, headers| at(SPOD, app, headers)))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there are /metrics-spod and /metrics") })
-        .with_state(App { metrics, guard: guard.map(Arc::new) })
+        .with_state(App { figures, guard: guard.map(Arc::new) })
 }
 
 #[derive(Clone)]
 struct App {
-    metrics: Arc<Metrics>,
+    figures: Arc<dyn Figures>,
     guard: Option<Arc<Guard>>,
 }
 
-async fn process(State(app): State<App>, headers: HeaderMap) -> Response {
-    match refusal(&app, PROCESS, &headers).await {
-        Some(refusal) => refusal,
-        None => answer(app.metrics.process(), &headers),
+async fn at(path: &str, State(app): State<App>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refusal(&app, path, &headers).await {
+        return refusal;
     }
-}
-
-async fn spod(State(app): State<App>, headers: HeaderMap) -> Response {
-    match refusal(&app, SPOD, &headers).await {
-        Some(refusal) => refusal,
-        None => answer(app.metrics.spod(), &headers),
+    match app.figures.at(path) {
+        Some(text) => answer(text, &headers),
+        None => problem(StatusCode::NOT_FOUND, "this process has no figures here"),
     }
 }
 

@@ -19,7 +19,14 @@ use rustls::{
 
 /// The certificate that handshakes are answered with.
 #[derive(Clone, Default)]
-pub struct Certificates(Arc<RwLock<Option<Arc<CertifiedKey>>>>);
+pub struct Certificates(Arc<RwLock<Option<Pair>>>);
+
+/// A certificate with its key, and when it ends, in seconds since 1970; `None` if that cannot be read.
+#[derive(Clone)]
+struct Pair {
+    certified: Arc<CertifiedKey>,
+    ends: Option<i64>,
+}
 
 /// The lowest version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +51,9 @@ impl Certificates {
             return Err(CertificateError::Chain("it holds no certificate".to_owned()));
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| CertificateError::Key(e.to_string()))?;
-        let pair = CertifiedKey::from_der(chain, key, &provider())?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
+        let ends = chain.first().and_then(ends);
+        let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider())?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Pair { certified, ends });
         Ok(())
     }
 
@@ -76,6 +84,12 @@ impl Certificates {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// Whether the certificate is over at a time, in seconds since 1970: nobody who checks it would talk on.
+    pub fn has_ended(&self, now: i64) -> bool {
+        let pair = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        pair.as_ref().and_then(|pair| pair.ends).is_some_and(|ends| ends < now)
+    }
+
     /// The configuration of a server with this certificate: HTTP/1.1 and nothing else, since an HTTP/2 connection
     /// of the API server would bind all its requests to one replica.
     ///
@@ -97,7 +111,8 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let pair = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        pair.as_ref().map(|pair| Arc::clone(&pair.certified))
     }
 }
 
@@ -131,6 +146,11 @@ pub enum CertificateError {
     Pair(#[from] rustls::Error),
 }
 
+fn ends(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 fn provider() -> CryptoProvider {
     ring::default_provider()
 }
@@ -158,6 +178,19 @@ mod tests {
         certificates.set(&chain, &key).expect("a pair");
         assert!(certificates.set(&other, &key).is_err());
         assert!(certificates.is_there());
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_seen() {
+        let certificates = Certificates::default();
+        assert!(!certificates.has_ended(i64::MAX), "there is none");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(2024, 1, 1);
+        let made = params.self_signed(&key).expect("a certificate");
+        certificates.set(made.pem().as_bytes(), key.serialize_pem().as_bytes()).expect("a pair");
+        // 2024-01-01T00:00:00Z, as `date -ud @1704067200` says.
+        assert!(certificates.has_ended(1_704_067_201) && !certificates.has_ended(1_704_067_199));
     }
 
     #[test]

@@ -134,6 +134,9 @@ fn manager(place: &Where) -> Account {
             ),
             // A create cannot be restricted to names.
             rule("admissionregistration.k8s.io", &configurations, &["create"]),
+            // Who may read the metrics.
+            rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
+            rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
             // It owns the webhook configurations.
             named("rbac.authorization.k8s.io", &["clusterroles"], &[OWNER_ROLE.to_owned()], &["get"]),
         ],

@@ -151,7 +151,7 @@ pub(super) fn budget(namespace: &str) -> Value {
 
 /// The manager.
 pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
-    let mut arguments = vec!["manager".to_owned()];
+    let mut arguments = vec!["manager".to_owned(), format!("--metrics-port={}", names::HTTPS_PORT)];
     if webhook == Webhook::Static {
         arguments.push("--webhook=false".to_owned());
     }
@@ -166,6 +166,11 @@ pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
     }
     add_probes(&mut container);
     container["resources"] = resources("50m", "32Mi", "192Mi");
+    if let Some(ports) = container["ports"].as_array_mut() {
+        ports.push(json!({ "name": "metrics", "containerPort": names::HTTPS_PORT, "protocol": "TCP" }));
+    }
+    container["volumeMounts"] = json!([{ "name": "metrics-certificate", "readOnly": true,
+        "mountPath": names::METRICS_CERTIFICATE_DIR }]);
     let mut deployment =
         object("apps/v1", "Deployment", Some(&environment.namespace), names::OPERATOR, "manager");
     deployment["metadata"]["labels"]["name"] = json!(names::OPERATOR);
@@ -182,8 +187,12 @@ pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
                 "terminationGracePeriodSeconds": 30,
                 "securityContext": {
                     "runAsNonRoot": true,
+                    "fsGroup": names::UNPRIVILEGED,
                     "seccompProfile": { "type": "RuntimeDefault" },
                 },
+                // The manager itself makes it.
+                "volumes": [{ "name": "metrics-certificate", "secret": { "secretName": names::METRICS_SECRET,
+                    "optional": true, "defaultMode": 0o440 } }],
                 "affinity": webhooks::apart(names::OPERATOR),
                 "tolerations": webhooks::control_plane(),
                 "containers": [container],

@@ -48,6 +48,14 @@ pub(super) fn own_node(namespace: &str) -> Vec<Value> {
                 "object == null || !object.metadata.name.startsWith('node-') \
                  || object.metadata.name == 'node-' + variables.node", "reason": "Forbidden",
               "messageExpression": "'the agent of node ' + variables.node + ' cannot take the name of another node'" },
+            // So are those of single profiles: `<kind>-<profile>-<node>-<hash>`, whose front is cut where it is too long.
+            // Who could take that of another node would silence it.
+            { "expression":
+                "object == null || oldObject != null || object.metadata.name.startsWith('node-') \
+                 || object.metadata.name.size() >= 236 || object.metadata.name.size() > 17 \
+                 && object.metadata.name.substring(0, object.metadata.name.size() - 17)\
+                 .endsWith('-' + variables.node)", "reason": "Forbidden",
+              "messageExpression": "'the agent of node ' + variables.node + ' cannot take a name without its own'" },
         ],
     });
     let mut binding =

@@ -102,8 +102,11 @@ impl App {
 }
 
 async fn ready(State(app): State<App>) -> Response {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let missing = [
         (!app.certificates.is_there()).then_some("no certificate yet"),
+        app.certificates.has_ended(now).then_some("the certificate has expired"),
         app.index.get().is_none().then_some("the caches are not filled yet"),
     ];
     let missing: Vec<_> = missing.into_iter().flatten().collect();
