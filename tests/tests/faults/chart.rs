@@ -41,8 +41,11 @@ pub(crate) fn installs_upgrades_and_goes(cluster: &mut Cluster) -> Fallible {
     let mut last = serde_json::Value::Null;
     let said = cluster.until("no node supports it", || {
         last = list(cluster, &["securityprofilenodestatuses", "-n", NAMESPACE])?.into();
-        let unsupported =
-            last.as_array().into_iter().flatten().filter(|status| status["status"] == "Unsupported");
+        let unsupported = last
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|status| status["status"]["status"] == "Unsupported");
         Ok(unsupported.count() == 3)
     });
     said.map_err(|error| format!("{error}: {last}"))?;
@@ -55,7 +58,8 @@ pub(crate) fn installs_upgrades_and_goes(cluster: &mut Cluster) -> Fallible {
     // A value that is taken back goes.
     shell(
         cluster,
-        "helm upgrade security-profiles-operator --namespace security-profiles-operator ./deploy/helm",
+        "helm upgrade security-profiles-operator --namespace security-profiles-operator ./deploy/helm \
+         --reset-values",
     )?;
     cluster.until("the agents do as the values say", || {
         Ok(!arguments(cluster)?.contains("--with-apparmor=true"))

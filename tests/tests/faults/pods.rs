@@ -26,8 +26,8 @@ pub(crate) fn a_pod_under_a_profile(cluster: &mut Cluster) -> Fallible {
     assert!(status.contains("Seccomp:\t2\n"), "{status}");
     let served = inside("curl -s http://127.0.0.1/")?;
     assert_eq!(served, "served\n");
-    // `/tmp` is open to all, so nothing but the filter is in the way; it allows neither `mkdir` nor `mkdirat`.
-    let refused = inside("mkdir /tmp/forbidden")?;
+    // `/tmp` is open to all, so nothing but the filter is in the way; it allows neither `symlink` nor `symlinkat`.
+    let refused = inside("ln -s a /tmp/forbidden")?;
     assert!(refused.contains("Operation not permitted"), "{refused}");
     shell(cluster, "kubectl delete pod confined -n production --timeout=60s")?;
     Ok(())
