@@ -11,7 +11,7 @@ use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName, status::Pr
 use spo_node::{
     ApplyError, Outcome, State,
     artefact::{APPARMOR_DIR, HostPath, SELINUX_DIR},
-    host::Root,
+    host::{Host as _, Root},
     kernel::{Live, Selinuxd, Tools},
     observe::read_ledger,
 };
@@ -20,7 +20,7 @@ use super::{
     plan::{Builder, ErrorReason, Subject, Verdict},
     settings::{Kinds, Settings},
 };
-use crate::cluster::watch::Cache;
+use crate::{cluster::watch::Cache, render::own};
 
 /// Where the host's root is mounted in the agent's container.
 pub const HOST_ROOT: &str = "/host";
@@ -115,12 +115,21 @@ impl Agent {
         round
     }
 
-    /// Leaves the node as it was before.
+    /// Leaves the node as it was before, but for the two folders that are mounted into the agent's container: they are
+    /// empty.
     ///
     /// # Errors
     /// As [`spo_node::uninstall()`].
     pub fn leave(&self) -> Result<spo_node::Report, ApplyError> {
-        spo_node::uninstall(&self.host, &self.kernel)
+        // The agent's own filter, which no ledger knows: root put it there before the agent came. It first, so that the
+        // folder can go where that is possible. The next agent's init container puts it there again.
+        let filter: HostPath = format!("{}/seccomp/{}", self.kubelet, own::LOCALHOST).parse()?;
+        let removed = self.host.remove(&filter);
+        let mut report = spo_node::uninstall(&self.host, &self.kernel)?;
+        if let Err(error) = removed {
+            report.stuck.push((filter, error.to_string()));
+        }
+        Ok(report)
     }
 
     fn install(&mut self, settings: &Settings) -> Result<Round, ApplyError> {
@@ -292,6 +301,21 @@ mod tests {
         assert!(std::fs::read_to_string(&file).expect("reads").contains("SCMP_ACT_ERRNO"));
         agent.cache = cache(&documents[..1]);
         assert_eq!(agent.round().removed.get(&Kind::SeccompProfile), Some(&1));
+    }
+
+    #[test]
+    fn nothing_is_left_of_an_agent_that_leaves() {
+        let root = tempfile::tempdir().expect("a folder");
+        let seccomp = root.path().join("var/lib/kubelet/seccomp");
+        let (filter, foreign) = (seccomp.join(own::LOCALHOST), seccomp.join("somebody-elses.json"));
+        std::fs::create_dir_all(filter.parent().expect("a folder")).expect("a folder");
+        [&filter, &foreign].map(|file| std::fs::write(file, "{}").expect("writes"));
+        let mut agent = agent(root.path(), &[profile("a", &["read"])]);
+        agent.round();
+        assert!(seccomp.join("operator/production/a.json").exists());
+        assert_eq!(agent.leave().expect("leaves").stuck, []);
+        assert!(!seccomp.join("operator").exists() && foreign.exists());
+        assert!(!root.path().join("var/lib/security-profiles-operator").exists());
     }
 
     #[test]

@@ -105,11 +105,13 @@ fn tolerates(toleration: &Toleration, key: &str, value: &str, effect: &str) -> b
     }
 }
 
-/// What the DaemonSet controller tolerates for every DaemonSet (`AddOrUpdateDaemonPodTolerations`).
+/// What the DaemonSet controller tolerates for every DaemonSet (`AddOrUpdateDaemonPodTolerations`), and what keeps new
+/// pods from a node that has failed but leaves there those it has: the node lifecycle controller gives such a node its
+/// taints in both effects. Its agent is meant to be there, and its reports stay true.
 fn is_tolerated_by_default(template: &PodSpec, key: &str, effect: &str) -> bool {
     let Some(condition) = key.strip_prefix("node.kubernetes.io/") else { return false };
     match (condition, effect) {
-        ("not-ready" | "unreachable", "NoExecute")
+        ("not-ready" | "unreachable", _)
         | ("disk-pressure" | "memory-pressure" | "pid-pressure" | "unschedulable", "NoSchedule") => true,
         ("network-unavailable", "NoSchedule") => template.host_network == Some(true),
         _ => false,
@@ -213,12 +215,13 @@ mod tests {
         for (key, effect) in [
             ("not-ready", "NoExecute"),
             ("unreachable", "NoExecute"),
+            ("not-ready", "NoSchedule"),
+            ("unreachable", "NoSchedule"),
             ("unschedulable", "NoSchedule"),
             ("disk-pressure", "NoSchedule"),
         ] {
             assert!(runs(json!({}), json!({}), taint(key, effect)), "{key}");
         }
-        assert!(!runs(json!({}), json!({}), taint("not-ready", "NoSchedule")));
         assert!(!runs(json!({}), json!({}), taint("network-unavailable", "NoSchedule")));
         assert!(runs(json!({ "hostNetwork": true }), json!({}), taint("network-unavailable", "NoSchedule")));
     }

@@ -280,6 +280,8 @@ struct Controller {
     complete: bool,
     settled: bool,
     own_known: bool,
+    /// The operator's Deployment, as an owner.
+    own: Option<Value>,
     there: BTreeMap<Key, There>,
     rollouts: BTreeMap<String, Rollout>,
     applied: BTreeMap<Key, Applied>,
@@ -299,6 +301,7 @@ impl Controller {
             complete: false,
             settled: false,
             own_known: false,
+            own: None,
             there: BTreeMap::new(),
             rollouts: BTreeMap::new(),
             applied: BTreeMap::new(),
@@ -375,6 +378,7 @@ impl Controller {
 
     /// What is rendered runs the same image as this process.
     fn take_after(&mut self, own: Option<&Deployment>) {
+        self.own = own.and_then(owner);
         let template = own.and_then(|own| own.spec.template.spec.as_ref());
         let Some(PodSpec { containers, image_pull_secrets, .. }) = template else { return };
         if let Some(container) = containers.first() {
@@ -444,9 +448,11 @@ impl Controller {
 
     /// Applies the SPOD of the chart's values under a field manager of its own, so that a value that is taken back goes
     /// and what others patched stays. Without values nothing is applied.
+    ///
+    /// It belongs to the operator's Deployment: its definition outlives the release, and with it the agents would.
     async fn apply_values(&self) -> Result<(), kube::Error> {
         let document = match render::configured_spod(self.namespace(), &self.settings.values) {
-            Ok(document) => document,
+            Ok(document) => belonging_to(document, self.own.as_ref()),
             Err(error) => {
                 tracing::error!(%error, "the values of the chart are left alone");
                 return Ok(());
@@ -675,6 +681,21 @@ impl Spod {
             status: document["status"].clone(),
         }
     }
+}
+
+/// The operator's Deployment as the owner of what is to go with it.
+fn owner(own: &Deployment) -> Option<Value> {
+    Some(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": own.metadata.name.as_ref()?,
+        "uid": own.metadata.uid.as_ref()?, "blockOwnerDeletion": false,
+    }))
+}
+
+fn belonging_to(mut document: Value, owner: Option<&Value>) -> Value {
+    if let Some(owner) = owner {
+        document["metadata"]["ownerReferences"] = json!([owner]);
+    }
+    document
 }
 
 fn far() -> Instant {

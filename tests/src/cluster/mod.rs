@@ -181,6 +181,15 @@ impl Cluster {
         &self.nodes
     }
 
+    /// Sends a signal to processes of nodes, as [`Node::signal`]; `None` for every node. Says how many there were.
+    ///
+    /// # Errors
+    /// There is no `kill`.
+    pub fn signal(&self, node: Option<&str>, signal: &str, words: &str) -> Result<usize, Box<dyn Error>> {
+        let chosen = self.nodes.iter().filter(|one| node.is_none_or(|name| one.name() == name));
+        chosen.map(|node| node.signal(&self.network, signal, words)).sum()
+    }
+
     /// A node, to stop and start it.
     pub fn node(&mut self, name: &str) -> Option<(&mut Node, &mut Network)> {
         let node = self.nodes.iter_mut().find(|node| node.name() == name)?;

@@ -116,6 +116,32 @@ impl Node {
         Ok(())
     }
 
+    /// Every process of the node, with the words it was started with.
+    pub fn processes(&self, network: &Network) -> Vec<(u32, String)> {
+        let space = network.pid(&self.process("host")).and_then(mount_namespace);
+        let mut all = processes_of_groups(&self.namespace);
+        all.extend(space.iter().flat_map(processes_in));
+        all.sort_unstable();
+        all.dedup();
+        let words = |pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let text = |pid| String::from_utf8_lossy(&words(pid)).replace('\0', " ").trim().to_owned();
+        all.into_iter().map(|pid| (pid, text(pid))).collect()
+    }
+
+    /// Sends a signal to those processes of the node whose words contain a text, and says how many there are. `STOP` for
+    /// all of them is a machine that hangs, `CONT` its awakening.
+    ///
+    /// # Errors
+    /// There is no `kill`.
+    pub fn signal(&self, network: &Network, signal: &str, words: &str) -> Result<usize, Box<dyn Error>> {
+        let mut all = self.processes(network);
+        all.retain(|(_, line)| line.contains(words));
+        for (pid, _) in &all {
+            Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).output()?;
+        }
+        Ok(all.len())
+    }
+
     /// A command that will run in the node.
     ///
     /// # Errors

@@ -1,0 +1,90 @@
+//! The chart, by the real `helm`.
+
+use spo_tests::cluster::Cluster;
+
+use super::ground::{
+    Fallible, NAMESPACE, OPERATOR, apply, everywhere, get, list, pods, profile, shell, until_installed,
+    until_ready,
+};
+
+/// Install, upgrade with other values, uninstall.
+pub(crate) fn installs_upgrades_and_goes(cluster: &mut Cluster) -> Fallible {
+    shell(
+        cluster,
+        "kubectl create ns security-profiles-operator
+         kubectl label ns security-profiles-operator pod-security.kubernetes.io/enforce=privileged --overwrite=true
+         helm install security-profiles-operator --namespace security-profiles-operator ./deploy/helm",
+    )?;
+    until_installed(cluster)?;
+    cluster.good(&["create", "namespace", NAMESPACE], "")?;
+    apply(cluster, &profile("charted"))?;
+    until_ready(cluster, "charted")?;
+    assert!(everywhere(cluster, "charted"));
+
+    shell(
+        cluster,
+        "helm upgrade security-profiles-operator --namespace security-profiles-operator ./deploy/helm \
+         --set enableAppArmor=true --set enableMemoryOptimization=true",
+    )?;
+    let arguments = |cluster: &Cluster| -> Fallible<String> {
+        Ok(get(cluster, &["daemonset", "spod", "-n", OPERATOR])?["spec"]["template"]["spec"]["containers"][0]
+            ["args"]
+            .to_string())
+    };
+    cluster.until("the agents do as the values say", || {
+        Ok(arguments(cluster)?.contains("--with-apparmor=true"))
+    })?;
+    assert!(arguments(cluster)?.contains("--with-mem-optim=true"));
+    until_installed(cluster)?;
+    // None of these nodes has AppArmor: there is nothing to count, and nothing has failed.
+    shell(cluster, "kubectl apply -f examples/guide/04-apparmor.yaml")?;
+    let mut last = serde_json::Value::Null;
+    let said = cluster.until("no node supports it", || {
+        last = list(cluster, &["securityprofilenodestatuses", "-n", NAMESPACE])?.into();
+        let unsupported = last
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|status| status["status"]["status"] == "Unsupported");
+        Ok(unsupported.count() == 3)
+    });
+    said.map_err(|error| format!("{error}: {last}"))?;
+    let states =
+        shell(cluster, "kubectl get apparmorprofilealiases -n production -o jsonpath={.items[*].status}")?;
+    assert!(!states.contains("Error"), "{states}");
+    until_ready(cluster, "charted")?;
+    shell(cluster, "kubectl delete -f examples/guide/04-apparmor.yaml --timeout=60s")?;
+
+    // A value that is taken back goes.
+    shell(
+        cluster,
+        "helm upgrade security-profiles-operator --namespace security-profiles-operator ./deploy/helm \
+         --reset-values",
+    )?;
+    cluster.until("the agents do as the values say", || {
+        Ok(!arguments(cluster)?.contains("--with-apparmor=true"))
+    })?;
+    until_installed(cluster)?;
+
+    shell(cluster, "helm uninstall security-profiles-operator --namespace security-profiles-operator")?;
+    cluster.until("no pod of the operator is left", || {
+        Ok(["spod", OPERATOR, "security-profiles-operator-webhook"]
+            .iter()
+            .map(|workload| pods(cluster, workload))
+            .collect::<Fallible<Vec<_>>>()?
+            .iter()
+            .all(Vec::is_empty))
+    })?;
+    cluster.until("no process of the operator is left", || {
+        Ok(cluster.signal(None, "0", "/spo-operator")? == 0)
+    })?;
+    let webhooks = shell(
+        cluster,
+        "kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o name | grep spo || true",
+    )?;
+    assert_eq!(webhooks, "");
+    // Definitions and profiles stay, as the chart's values say; without an operator nothing holds them.
+    assert!(!get(cluster, &["seccompprofile", "charted", "-n", NAMESPACE])?.is_null());
+    shell(cluster, "kubectl delete namespace production security-profiles-operator --timeout=120s")?;
+    Ok(())
+}
