@@ -309,7 +309,9 @@ mod tests {
         let seccomp = root.path().join("var/lib/kubelet/seccomp");
         let (filter, foreign) = (seccomp.join(own::LOCALHOST), seccomp.join("somebody-elses.json"));
         std::fs::create_dir_all(filter.parent().expect("a folder")).expect("a folder");
-        [&filter, &foreign].map(|file| std::fs::write(file, "{}").expect("writes"));
+        for file in [&filter, &foreign] {
+            std::fs::write(file, "{}").expect("writes");
+        }
         let mut agent = agent(root.path(), &[profile("a", &["read"])]);
         agent.round();
         assert!(seccomp.join("operator/production/a.json").exists());
