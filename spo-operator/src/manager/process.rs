@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use clap::Args;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -148,7 +148,9 @@ impl Work {
             () = leaving => {}
         }
         uninstall::clean_up(&self.client, &self.profiles).await;
-        stop.cancelled().await;
+        // Where only the definitions were deleted nobody ends this process; so that it works again when they are back, it
+        // ends itself and is started anew.
+        let _ = timeout(uninstall::LAST_WORDS, stop.cancelled()).await;
         Ok(())
     }
 }
