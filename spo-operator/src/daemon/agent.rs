@@ -158,6 +158,12 @@ impl Agent {
         for path in &report.removed {
             tracing::info!(%path, "removed");
             *round.removed.entry(kind_at(path)).or_default() += 1;
+            // The folder of a namespace goes with its last profile; one that stays is no harm.
+            if let Some((folder, _)) = path.as_str().rsplit_once('/')
+                && folder.contains("/operator/")
+            {
+                let _ = self.host.remove_empty_dir(folder);
+            }
         }
         for (path, reason) in &report.stuck {
             tracing::warn!(%path, reason, "cannot be removed");
@@ -301,6 +307,10 @@ mod tests {
         assert!(std::fs::read_to_string(&file).expect("reads").contains("SCMP_ACT_ERRNO"));
         agent.cache = cache(&documents[..1]);
         assert_eq!(agent.round().removed.get(&Kind::SeccompProfile), Some(&1));
+        assert!(file.exists());
+        agent.cache = cache(&[]);
+        assert_eq!(agent.round().removed.get(&Kind::SeccompProfile), Some(&1));
+        assert!(!file.parent().expect("a folder").exists(), "nothing is left in it");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{ArgAction, Args};
 use kube::Client;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -202,7 +202,9 @@ impl Work {
             () = leaving => {}
         }
         uninstall::clean_up(&self.client, &self.profiles).await;
-        stop.cancelled().await;
+        // Where only the definitions were deleted nobody ends this process; so that it works again when they are back, it
+        // ends itself and is started anew.
+        let _ = timeout(uninstall::LAST_WORDS, stop.cancelled()).await;
         Ok(())
     }
 }

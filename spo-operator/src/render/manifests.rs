@@ -8,8 +8,8 @@
 //!
 //! `helm/` has the same objects with expressions for the chart's values; see the module `chart`.
 //!
-//! The order makes `kubectl apply -f` work in one go, and `kubectl delete -f` take the definitions, and with them every
-//! profile, before the manager that releases them.
+//! The order makes `kubectl apply -f` work in one go. `kubectl delete -f` waits for nothing before it has asked for all:
+//! the definitions, and with them every profile, go first, and last the rights of the manager that releases them.
 
 use serde_json::{Value, json};
 use spo_model::{crd, daemon::DaemonSpec, kind::Scope};
@@ -73,11 +73,14 @@ pub fn operator(environment: &Environment, webhook: Webhook) -> Vec<Value> {
     let mut objects = definitions(scope, namespace);
     objects.push(own_namespace(namespace));
     let restricted_to = environment.restrict_to.split(',').filter(|name| !name.is_empty());
-    objects.extend(account::objects(&account::Where {
+    let access = account::objects(&account::Where {
         namespace: namespace.clone(),
         restricted_to: restricted_to.map(str::to_owned).collect(),
         cluster_scope: environment.cluster_scope,
-    }));
+    });
+    let (accounts, rights): (Vec<Value>, Vec<Value>) =
+        access.into_iter().partition(|object| object["kind"] == "ServiceAccount");
+    objects.extend(accounts);
     objects.extend(policy::own_node(namespace));
     objects.extend(policy::network(namespace));
     objects.push(profiles(namespace));
@@ -88,6 +91,7 @@ pub fn operator(environment: &Environment, webhook: Webhook) -> Vec<Value> {
     }
     objects.push(budget(namespace));
     objects.push(deployment(environment, webhook));
+    objects.extend(rights);
     objects.push(account::metrics_token(namespace));
     objects
 }

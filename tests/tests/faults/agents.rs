@@ -82,7 +82,8 @@ pub(crate) fn a_node_goes_and_another_comes(cluster: &mut Cluster) -> Fallible {
         let label = format!("spo.x-k8s.io/node-name={node}");
         Ok(list(cluster, &["securityprofilenodestatuses", "-n", NAMESPACE, "-l", &label])?.len())
     };
-    assert_eq!(reports(cluster, "node-3")?, 1);
+    // Those of profiles that are gone are collected some moments later.
+    cluster.until("the node has one report", || Ok(reports(cluster, "node-3")? == 1))?;
     cluster.remove_node("node-3");
     shell(cluster, "kubectl delete node node-3 --timeout=60s")?;
     cluster.until("it is not counted any more", || {
