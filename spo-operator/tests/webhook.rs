@@ -237,7 +237,7 @@ async fn every_manifest_of_the_guide_is_converted_to_every_version_and_back() {
                     // Not by its text: an API server has filled in defaults before it asks, which this one has not.
                     let back = one(&server, &there, &from).await;
                     assert_eq!(back["apiVersion"], original["apiVersion"]);
-                    let read = |document: &Value| convert::decode(document).expect("decodes").object;
+                    let read = |document: &Value| decode(document).expect("decodes").object;
                     assert_eq!(read(&back), read(&original), "and back");
                 }
             }
