@@ -1,7 +1,7 @@
 //! What of each object is of interest. Documents come from the API server, where others write them: whatever a field
 //! holds, reading it gives an answer.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use spo_model::{
 };
 use spo_seccomp::ArchExt as _;
 
+use super::bindings::PodFacts;
 use crate::{
     aggregate::Report,
     cluster::{
@@ -194,11 +195,19 @@ fn report(text: &str) -> Report {
     }
 }
 
-/// The profiles that a pod uses; `None` for a pod that uses none, which is most of them.
-pub fn pod(pod: &Pod) -> (Name, Option<BTreeSet<Use>>) {
+/// The profiles that a pod uses, and its images; `None` for a pod that uses none, which is most of them.
+pub fn pod(pod: &Pod) -> (Name, Option<PodFacts>) {
     let name =
         (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default());
-    (name, Some(uses(pod)).filter(|uses| !uses.is_empty()))
+    let uses = uses(pod);
+    if uses.is_empty() {
+        return (name, None);
+    }
+    let spec = pod.spec.as_ref();
+    let containers =
+        spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let images = containers.filter_map(|container| container.image.as_deref()).map(Box::from).collect();
+    (name, Some(PodFacts { uses, images }))
 }
 
 #[cfg(test)]

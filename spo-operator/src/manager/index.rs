@@ -1,7 +1,7 @@
 //! What is known, and what follows from it for each profile: a pure state machine that watches feed.
 //!
 //! ```text
-//! profiles, node statuses, nodes, agents, pods ──take note──► Index ──wanted──► status, finalizers
+//! profiles, bindings, node statuses, nodes, agents, pods ──take note──► Index ──wanted──► status, finalizers
 //!                                                                   └─stale──► node statuses of nobody
 //! ```
 
@@ -16,6 +16,7 @@ use spo_model::{
 };
 
 use super::{
+    bindings::{self, Binding, Bindings, PodFacts},
     facts::{Id, NodeStatus, Profile},
     membership::{NodeFacts, runs_on},
     mirror::Mirror,
@@ -51,7 +52,9 @@ pub enum Fact {
     /// About a DaemonSet of agents.
     Agents(Event<(Name, Option<Box<PodSpec>>)>),
     /// About a pod that uses profiles.
-    Pod(Event<(Name, Option<BTreeSet<Use>>)>),
+    Pod(Event<(Name, Option<PodFacts>)>),
+    /// About a binding.
+    Binding(Event<(Id, Option<Binding>)>),
 }
 
 /// How many watches there are of each kind of thing that may be spread over namespaces.
@@ -73,7 +76,8 @@ pub struct Index {
     statuses: Mirror<Name, NodeStatus>,
     nodes: Mirror<Box<str>, NodeFacts>,
     agents: Mirror<Name, Box<PodSpec>>,
-    pods: Mirror<Name, BTreeSet<Use>>,
+    pods: Mirror<Name, PodFacts>,
+    bindings: Bindings,
     /// Which node says something about a profile, and in which node status.
     heard: BTreeMap<Id, BTreeMap<Box<str>, Name>>,
     /// Which pods use a name.
@@ -105,6 +109,7 @@ impl Index {
             nodes: Mirror::default(),
             agents: Mirror::default(),
             pods: Mirror::default(),
+            bindings: Bindings::default(),
             heard: BTreeMap::new(),
             used: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -142,9 +147,11 @@ impl Index {
             }
             Fact::Pod(event) => {
                 for (name, before) in self.pods.apply(watch, event) {
-                    self.reuse(&name, before.unwrap_or_default());
+                    self.dirty.extend(self.bindings.of(&name.0).cloned());
+                    self.reuse(&name, before.unwrap_or_default().uses);
                 }
             }
+            Fact::Binding(event) => self.dirty.extend(self.bindings.take_note(watch, event)),
         }
         if !self.settled && self.is_complete() {
             // Nothing was decided from half of the facts, so all of it is now.
@@ -185,6 +192,9 @@ impl Index {
 
     /// What has to be written about a profile; `None` if there is nothing.
     pub fn wanted(&self, id: &Id, now: &str) -> Option<Wanted> {
+        if id.resource == bindings::RESOURCE {
+            return self.wanted_binding(id);
+        }
         let profile = self.profiles.get(id).filter(|_| self.is_complete())?;
         let pods = self.users(id);
         let wanted = Wanted {
@@ -193,6 +203,15 @@ impl Index {
                 .map(|finalizers| (finalizers, profile.version.clone())),
         };
         Some(wanted).filter(|wanted| *wanted != Wanted::default())
+    }
+
+    fn wanted_binding(&self, id: &Id) -> Option<Wanted> {
+        let binding = self.bindings.get(id).filter(|_| self.is_complete())?;
+        let names = binding.names();
+        let users: BTreeSet<&Name> = names.iter().filter_map(|name| self.used.get(name)).flatten().collect();
+        let users = users.into_iter().filter_map(|pod| Some((pod, self.pods.get(pod)?)));
+        let status = bindings::status(id, binding, users)?;
+        Some(Wanted { status: Some(status), finalizers: None })
     }
 
     /// How many profiles of each kind say that they are in which state.
@@ -331,8 +350,8 @@ impl Index {
     }
 
     fn reuse(&mut self, pod: &Name, before: BTreeSet<Use>) {
-        let none = BTreeSet::new();
-        let after = self.pods.get(pod).unwrap_or(&none);
+        let none = PodFacts::default();
+        let after = &self.pods.get(pod).unwrap_or(&none).uses;
         for name in before.symmetric_difference(after) {
             if after.contains(name) {
                 self.used.entry(name.clone()).or_default().insert(pod.clone());
@@ -448,7 +467,8 @@ mod tests {
     }
 
     fn uses(index: &mut Index, pod: (&str, &str), used: &[Use]) {
-        let used = (!used.is_empty()).then(|| used.iter().cloned().collect());
+        let used = (!used.is_empty())
+            .then(|| PodFacts { uses: used.iter().cloned().collect(), ..PodFacts::default() });
         index.take_note(0, Fact::Pod(Event::Apply((name(pod.0, pod.1), used))));
     }
 

@@ -7,10 +7,11 @@
 //!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer ──profiles──► writes
 //! ```
 //!
-//! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`index`], [`rollout`].
+//! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`bindings`], [`index`], [`rollout`].
 //! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
 
 pub mod bases;
+pub mod bindings;
 pub mod certificates;
 pub mod election;
 pub mod facts;

@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    bindings::{self, Binding},
     facts::{Id, NodeStatus, Profile, pod, warning},
     index::{Fact, Index, Wanted, Watches},
     membership::NodeFacts,
@@ -129,6 +130,14 @@ fn facts(client: &Client, settings: &Settings) -> (Facts, Watches) {
             };
             (number, Fact::Profile(map(event, profile)))
         })));
+    }
+    for (number, watch) in all(bindings::RESOURCE).into_iter().enumerate() {
+        let told = watch.follow(client.clone(), settings.scope, config.clone());
+        streams.push(Box::pin(
+            told.map(move |(_, event)| {
+                (number, Fact::Binding(map(event, |document| Binding::of(&document))))
+            }),
+        ));
     }
     for (number, watch) in statuses.into_iter().enumerate() {
         let told = watch.follow(client.clone(), settings.scope, config.clone());
@@ -281,7 +290,7 @@ impl Keeper {
     }
 
     fn take_note(&mut self, watch: usize, fact: Fact) {
-        let sweep = !matches!(fact, Fact::Pod(_) | Fact::Agents(_));
+        let sweep = !matches!(fact, Fact::Pod(_) | Fact::Agents(_) | Fact::Binding(_));
         let counts = matches!(fact, Fact::Profile(_));
         self.index.take_note(watch, fact);
         let now = Instant::now();

@@ -147,6 +147,9 @@ fn manager(place: &Where) -> Account {
             // The finalizer of profiles in use.
             rule(GROUP, &profiles, &["get", "list", "watch", "patch", "update"]),
             rule(GROUP, &statuses, &["get", "patch", "update"]),
+            // Which pods run under what they bind.
+            rule(GROUP, &["profilebindings"], READ),
+            rule(GROUP, &["profilebindings/status"], &["get", "patch", "update"]),
             // Those of nodes and profiles that are gone are deleted.
             rule(GROUP, &["securityprofilenodestatuses"], &["get", "list", "watch", "delete"]),
         ],

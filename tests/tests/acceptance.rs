@@ -1,0 +1,705 @@
+//! The whole operator on an API server alone: the cases of the existing operator's acceptance suite that need neither
+//! recorder nor kernel nor kubelet, and outages of every part.
+//!
+//! The faults that were found in the existing operator, each with a test that shows that we have it not. Where a file is
+//! named it is that of the test, else the test is here.
+//!
+//! | fault of the existing operator | test |
+//! | --- | --- |
+//! | 1 names of node statuses collide | `node_status_names_never_collide` (`spo-model/src/names.rs`) |
+//! | 2 finalizers of two nodes are one | `profiles_come_and_go`: there is one finalizer, for all nodes |
+//! | 3 a node that is not ready freezes all profiles | `a_node_that_is_not_ready_freezes_nothing` (`spo-operator/src/aggregate.rs`), `profiles_in_use_stay_and_vanished_nodes_do_not_matter` (`tests/tests/manager.rs`) |
+//! | 4 a node without an agent makes a hot loop | `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`), `where_no_node_is_selected_there_is_nothing_to_wait_for` (`spo-operator/src/manager/rollout.rs`) |
+//! | 5 all nodes are listed for each reconciliation | `foreign_writers_hold_nothing_up`: nothing is asked for in peace |
+//! | 6 names are compared as parts of others | `namespaces_are_whole_names` (`spo-operator/src/process/mod.rs`), `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`) |
+//! | 7 the DaemonSet has to be called `spod` | `agents_are_known_by_their_owner_and_not_by_name` (`spo-operator/src/manager/profiles.rs`) |
+//! | 8 a refused profile has no status | `defect_8_what_the_configuration_forbids_is_refused_with_all_offenders` (`spo-operator/src/webhook/validate/tests.rs`), `administrators_say_which_syscalls_are_allowed` |
+//! | 9 allowed actions and an empty list are ignored | `administrators_say_which_syscalls_are_allowed` |
+//! | 10 each node annotates the profile | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not write profiles |
+//! | 11 disabled and partial AppArmor profiles are loaded | `a_profile_asks_for_its_artefact_unless_it_is_off` (`spo-node/src/desired.rs`) |
+//! | 12 AppArmor profiles of the host are replaced | `a_foreign_profile_in_the_kernel_is_never_replaced` (`spo-node/src/tests.rs`) |
+//! | 13 success is not told | `only_a_transition_is_told` (`spo-operator/src/daemon/events.rs`), `readers_of_metrics_and_the_end` (`tests/tests/daemon.rs`) |
+//! | 14 nodes without AppArmor restart for ever | `a_host_without_the_module_says_so_and_gets_no_file` (`spo-node/src/tests.rs`) |
+//! | 16 SELinux profiles are written twice in 30 s | `one_write_for_each_transition_and_none_without` (`spo-operator/src/daemon/reporter.rs`) |
+//! | 17 privileged Jobs reload SELinux | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not make Jobs |
+//! | 18 the block of a raw profile is not what its status says | `a_raw_profile_is_found_and_its_alias_believed` (`spo-operator/src/webhook/index.rs`), `selinux_profiles_in_a_guest` (`tests/tests/kernel.rs`) |
+//! | 19 raw policy leaves its block | `defect_19_raw_selinux_text_cannot_leave_its_block` (`spo-operator/src/webhook/validate/tests.rs`), `raw_policy_stays_inside_its_block` (`spo-selinux-cil/src/render/tests.rs`) |
+//! | 20 SELinux profiles in use are removed | `a_profile_that_is_held_stays_and_says_so` (`spo-operator/src/daemon/agent.rs`), `profiles_in_use_stay_and_vanished_nodes_do_not_matter` (`tests/tests/manager.rs`) |
+//! | 21 containers, kinds and paths that do not count as use | `profiles_come_and_go`, `every_container_counts_and_so_does_the_pod` (`spo-operator/src/workloads.rs`) |
+//! | 22 the SPOD does not follow its DaemonSet | `it_runs_only_when_everything_is_of_the_latest_generation` (`spo-operator/src/manager/rollout.rs`), `it_converges_after_outages_and_repairs_what_others_change` (`tests/tests/manager.rs`) |
+//! | 23 what is switched off stays | `nothing_sticks` (`spo-operator/src/render/tests.rs`), `the_configuration_takes_effect` |
+//! | 24 the SELinux type of a container is overwritten | `what_people_would_read` (`spo-operator/src/render/tests.rs`) |
+//! | 25 fields cannot be cleared | `the_configuration_takes_effect` |
+//! | 26 the operator's namespace is taken for granted | `names_follow_the_environment` (`spo-operator/src/render/tests.rs`) |
+//! | 27 the ServiceMonitor names no port of its Service | `the_monitor_finds_the_services_port` (`spo-operator/src/render/tests.rs`) |
+//! | 28 a label switches the webhooks off | `nobody_evades_a_binding` (`tests/tests/hostile.rs`), `webhooks_cannot_be_evaded_and_do_not_block` (`spo-operator/src/render/tests.rs`) |
+//! | 29 admission writes | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): the webhook may write nothing |
+//! | 30 admission waits for profiles | `there_is_no_index_before_every_kind_is_listed` (`spo-operator/src/webhook/feed.rs`), `a_binding_to_a_missing_profile_refuses_the_pod_and_says_what_to_do` (`spo-operator/src/webhook/binding/tests.rs`) |
+//! | 31 a binding is evaded by `Unconfined` | `nobody_evades_a_binding` (`tests/tests/hostile.rs`), `defect_31_a_wildcard_cannot_be_evaded` (`spo-operator/src/webhook/binding/tests.rs`) |
+//! | 32 there is one wildcard | `bindings_decide_what_pods_run_under`, `defect_32_there_is_one_wildcard_per_field_and_the_first_by_name_holds` (`spo-operator/src/webhook/binding/tests.rs`) |
+//! | 33 a second binding undoes the first | `defect_33_several_bindings_of_one_container_all_hold` (`spo-operator/src/webhook/binding/tests.rs`) |
+//! | 34 a webhook that is away holds deletions up | `it_converges_after_every_outage`, `defects_34_and_35_only_creation_is_looked_at` (`spo-operator/src/webhook/binding/tests.rs`) |
+//! | 35 updates change what cannot be changed | `defects_34_and_35_only_creation_is_looked_at` (`spo-operator/src/webhook/binding/tests.rs`) |
+//! | 36 a path of a profile that is elsewhere | `defect_36_the_path_of_the_logging_profile_is_the_one_of_its_scope` (`spo-operator/src/webhook/recording/tests.rs`) |
+//! | 37 conversion loses kinds and fields | `every_kind_is_read_in_every_version`, `defect_37_every_kind_is_converted_both_ways_without_loss` (`spo-operator/src/webhook/convert.rs`) |
+//! | 42 the kubelet's directory is a label | `a_kubelet_may_be_elsewhere` (`spo-operator/src/daemon/plan.rs`) |
+//! | 44 the manager may not write AppArmor profiles | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`) |
+//! | 45 the webhook holds all pods | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): it may not even list them |
+//! | 46 a profiler and metrics are open | `nothing_else_is_served` |
+//! | 47 files that are stale | `the_files_are_up_to_date` (`tests/tests/deploy.rs`) |
+//!
+//! 38 to 41 are faults of recorders and enrichers, and 43 of the images of both, which are not there yet. 15 (`selinuxd`
+//! that is not ready) has no test of its own.
+
+use std::{
+    error::Error,
+    fs,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use spo_tests::{
+    operator::{GROUP, NAMESPACE, Operator, condition, http, text},
+    workspace,
+};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const NODES: [&str; 2] = ["node-a", "node-b"];
+
+fn seccomp(name: &str, default: &str, allow: &[&str]) -> Value {
+    let mut spec = json!({ "defaultAction": default });
+    if !allow.is_empty() {
+        spec["syscalls"] = json!([{ "action": "SCMP_ACT_ALLOW", "names": allow }]);
+    }
+    object("SeccompProfile", name, &spec)
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": format!("{GROUP}/v1"), "kind": kind,
+        "metadata": { "name": name, "namespace": "production" }, "spec": spec })
+}
+
+fn localhost(path: &str) -> Value {
+    json!({ "seccompProfile": { "type": "Localhost", "localhostProfile": path } })
+}
+
+const fn named<'a>(resource: &'a str, name: &'a str) -> (&'a str, &'a str, &'a str) {
+    (resource, "production", name)
+}
+
+const SPOD: (&str, &str, &str) = ("spod", NAMESPACE, "spod");
+
+fn patch_spod(operator: &Operator, spec: &Value) -> Result<String, Box<dyn Error>> {
+    let patch = json!({ "spec": spec }).to_string();
+    operator.kubectl(&["patch", "spod", "spod", "-n", NAMESPACE, "--type=merge", "-p", &patch])
+}
+
+/// What the file of a profile on a node allows, by its own words.
+fn allowed(operator: &Operator, node: &str, profile: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let path = operator.file(node, profile);
+    let file = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file: Value = serde_json::from_str(&file)?;
+    let rules = file["syscalls"].as_array().into_iter().flatten();
+    let mut names: Vec<String> = rules
+        .filter(|rule| rule["action"] == "SCMP_ACT_ALLOW")
+        .flat_map(|rule| rule["names"].as_array().cloned().unwrap_or_default())
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Cases 1, 2, 7 and 24: profiles arrive as they were written, with their base, under names of any length; they leave
+/// when nobody uses them, whatever a dead node has left behind.
+#[test]
+fn profiles_come_and_go() -> Outcome {
+    let Some(operator) = Operator::start(&NODES)? else { return Ok(()) };
+    // 1.
+    for (name, default, allow) in [
+        ("profile-allow-unsafe", "SCMP_ACT_ALLOW", &[][..]),
+        ("profile-complain-unsafe", "SCMP_ACT_LOG", &["read", "write"]),
+        ("profile-block-all", "SCMP_ACT_ERRNO", &[]),
+    ] {
+        operator.apply(&seccomp(name, default, allow))?;
+        let profile = operator.is_installed(name)?;
+        assert_eq!(profile["status"]["nodes"], "2/2");
+        assert_eq!(profile["status"]["localhostProfile"], format!("operator/production/{name}.json"));
+        for node in NODES {
+            let file: Value = serde_json::from_str(&fs::read_to_string(operator.file(node, name))?)?;
+            assert_eq!(file["defaultAction"], default);
+            assert_eq!(allowed(&operator, node, name)?, allow);
+            let labels =
+                format!("spo.x-k8s.io/profile-id=SeccompProfile-{name},spo.x-k8s.io/node-name={node}");
+            let statuses = operator.list("securityprofilenodestatuses", "production", &labels)?;
+            assert_eq!(statuses.len(), 1, "{statuses:?}");
+            assert_eq!(statuses[0]["status"]["status"], "Installed");
+        }
+    }
+    // 2.
+    operator
+        .until("a base profile", ("seccompprofiles", NAMESPACE, "runc-v1.4.2"), |base| !base.is_null())?;
+    let mut hello = seccomp("hello", "SCMP_ACT_ERRNO", &["arch_prctl", "set_tid_address", "uname"]);
+    hello["spec"]["baseProfileName"] = json!("runc-v1.4.2");
+    operator.apply(&hello)?;
+    operator.is_installed("hello")?;
+    let base = fs::read_to_string(workspace().join("deploy/base-profiles/runc-v1.4.2.yaml"))?;
+    let base: Value = serde_saphyr::from_str(&base)?;
+    let of_base = base["spec"]["syscalls"][0]["names"].as_array().ok_or("names")?;
+    let there = allowed(&operator, "node-a", "hello")?;
+    for name in of_base.iter().filter_map(Value::as_str).chain(["uname", "set_tid_address"]) {
+        assert!(there.iter().any(|allowed| allowed == name), "{name} is not in {there:?}");
+    }
+    // 24.
+    let long = "a-very-long-profile-name-".repeat(3).chars().take(73).collect::<String>();
+    let long = long.trim_end_matches('-').to_owned() + "x";
+    operator.apply(&seccomp(&long, "SCMP_ACT_ERRNO", &["read"]))?;
+    operator.is_installed(&long)?;
+    let all = operator.list("securityprofilenodestatuses", "production", "")?;
+    let of_long = |status: &&Value| status["metadata"]["ownerReferences"][0]["name"] == long.as_str();
+    let one = all.iter().find(of_long).ok_or("no status of the long name")?;
+    let id = one["metadata"]["labels"]["spo.x-k8s.io/profile-id"].as_str().ok_or("no label")?;
+    let labels = format!("spo.x-k8s.io/profile-id={id}");
+    let found = operator.list("securityprofilenodestatuses", "production", &labels)?;
+    assert_eq!(found.len(), NODES.len(), "{found:?}");
+    // 7: a finalizer and a status that a dead node left behind.
+    operator.apply(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile",
+        "metadata": { "name": "delete-me", "namespace": "production", "finalizers": ["fake-node-deleted"] },
+        "spec": { "defaultAction": "SCMP_ACT_ERRNO" } }))?;
+    let profile = operator.is_installed("delete-me")?;
+    operator.apply(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfileNodeStatus",
+        "metadata": { "name": "delete-me-fake-node", "namespace": "production",
+            "labels": { "spo.x-k8s.io/profile-id": "SeccompProfile-delete-me", "spo.x-k8s.io/node-name": "fake-node" },
+            "ownerReferences": [{ "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile",
+                "name": "delete-me", "uid": profile["metadata"]["uid"], "controller": true }] },
+        "spec": { "nodeName": "fake-node" }, "status": { "status": "Installed" } }))?;
+    operator.kubectl(&["delete", "seccompprofile", "delete-me", "-n", "production", "--timeout=60s"])?;
+    operator.holds("the file goes", || Ok(!operator.file("node-a", "delete-me").exists()))?;
+    let fake = named("securityprofilenodestatuses", "delete-me-fake-node");
+    operator.until("the status of the dead node goes", fake, Value::is_null)?;
+    // 7: every way in which a pod names a profile.
+    let none = json!({});
+    for way in ["pod", "container", "init", "annotation"] {
+        let name = format!("used-by-{way}");
+        operator.apply(&seccomp(&name, "SCMP_ACT_ERRNO", &["read"]))?;
+        operator.is_installed(&name)?;
+        let context = localhost(&format!("operator/production/{name}.json"));
+        let of = |place: &str| if way == place { &context } else { &none };
+        let mut pod = json!({ "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": "production" },
+            "spec": { "securityContext": of("pod"),
+                "initContainers": [{ "name": "i", "image": "i", "securityContext": of("init") }],
+                "containers": [{ "name": "c", "image": "c", "securityContext": of("container") }] } });
+        if way == "annotation" {
+            let path = format!("localhost/operator/production/{name}.json");
+            pod["metadata"]["annotations"] = json!({ "seccomp.security.alpha.kubernetes.io/pod": path });
+        }
+        operator.apply(&pod)?;
+        let profile = named("seccompprofiles", &name);
+        operator.until("in use", profile, |found| !found["metadata"]["finalizers"].is_null())?;
+        operator.kubectl(&["delete", "seccompprofile", &name, "-n", "production", "--wait=false"])?;
+        let found = operator.until("terminating", profile, |p| p["status"]["status"] == "Terminating")?;
+        assert_eq!(condition(&found, "Ready")["reason"], "Deleting", "{found}");
+        thread::sleep(Duration::from_secs(1));
+        assert!(NODES.iter().all(|node| operator.file(node, &name).exists()), "a pod runs under it");
+        operator.kubectl(&["delete", "pod", &name, "-n", "production", "--force", "--grace-period=0"])?;
+        operator.until("gone", profile, Value::is_null)?;
+        operator.holds("no file", || Ok(NODES.iter().all(|node| !operator.file(node, &name).exists())))?;
+    }
+    Ok(())
+}
+
+/// Cases 4, 5 and 6: what an administrator forbids is refused at once, and what is there already is taken off the nodes
+/// with a reason. The existing operator deletes the object; we delete nobody's.
+#[test]
+fn administrators_say_which_syscalls_are_allowed() -> Outcome {
+    let Some(operator) = Operator::start(&NODES)? else { return Ok(()) };
+    for (name, default, allow) in
+        [("keep-me", "SCMP_ACT_ERRNO", &["exit", "futex"][..]), ("allow-me", "SCMP_ACT_ALLOW", &[])]
+    {
+        operator.apply(&seccomp(name, default, allow))?;
+        operator.is_installed(name)?;
+    }
+    operator.apply(&json!({ "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "user", "namespace": "production" },
+        "spec": { "securityContext": localhost("operator/production/allow-me.json"),
+            "containers": [{ "name": "c", "image": "c" }] } }))?;
+    operator.until("in use", named("seccompprofiles", "allow-me"), |p| {
+        p["status"]["activeWorkloads"] == json!(["production/user"])
+    })?;
+    let list = |names: &[&str]| json!({ "security": { "allowedSyscalls": names } });
+    patch_spod(&operator, &list(&["exit", "exit_group", "futex", "nanosleep"]))?;
+    // 6.
+    let found = operator.until("not allowed", named("seccompprofiles", "allow-me"), |profile| {
+        condition(profile, "Allowed")["status"] == "False" && profile["status"]["status"] == "Error"
+    })?;
+    assert!(found["metadata"]["deletionTimestamp"].is_null(), "nobody's object is deleted: {found}");
+    // 4.
+    operator.apply(&seccomp("allowed-1", "SCMP_ACT_ERRNO", &["exit_group", "nanosleep"]))?;
+    operator.is_installed("allowed-1")?;
+    for (denied, why) in [
+        (seccomp("denied-1", "SCMP_ACT_ERRNO", &["exit", "bpf", "mount"]), "bpf"),
+        (seccomp("denied-1", "SCMP_ACT_ERRNO", &["exit", "bpf", "mount"]), "mount"),
+        (seccomp("denied-2", "SCMP_ACT_LOG", &[]), "SCMP_ACT_LOG"),
+    ] {
+        operator.refused(&denied, why)?;
+    }
+    let statuses = operator.list("securityprofilenodestatuses", "production", "")?;
+    assert!(!json!(statuses).to_string().contains("denied-"), "{statuses:?}");
+    // Which actions may be used at all is the administrator's word, too, and takes effect at once.
+    let mut logging = seccomp("logging", "SCMP_ACT_ERRNO", &[]);
+    logging["spec"]["syscalls"] = json!([{ "action": "SCMP_ACT_LOG", "names": ["exit"] }]);
+    operator.apply(&logging)?;
+    operator.is_installed("logging")?;
+    patch_spod(&operator, &json!({ "security": { "allowedSeccompActions": ["SCMP_ACT_ALLOW"] } }))?;
+    let found = operator.until("not allowed", named("seccompprofiles", "logging"), |profile| {
+        condition(profile, "Allowed")["status"] == "False"
+    })?;
+    let message = condition(&found, "Allowed")["message"].as_str().unwrap_or_default();
+    assert!(message.contains("SCMP_ACT_LOG"), "{found}");
+    patch_spod(&operator, &json!({ "security": { "allowedSeccompActions": null } }))?;
+    operator.is_installed("logging")?;
+    // 5.
+    patch_spod(&operator, &list(&["exit", "exit_group", "nanosleep"]))?;
+    let found = operator.until("not allowed any more", named("seccompprofiles", "keep-me"), |profile| {
+        condition(profile, "Allowed")["status"] == "False"
+    })?;
+    assert!(
+        condition(&found, "Allowed")["message"].as_str().unwrap_or_default().contains("futex"),
+        "{found}"
+    );
+    operator.holds("off the nodes", || Ok(NODES.iter().all(|n| !operator.file(n, "keep-me").exists())))?;
+    operator.is_installed("allowed-1")?;
+    // All is well again with the list gone.
+    patch_spod(&operator, &json!({ "security": null }))?;
+    for name in ["keep-me", "allow-me", "allowed-1"] {
+        let found = operator.is_installed(name)?;
+        assert_ne!(condition(&found, "Allowed")["status"], "False", "{found}");
+    }
+    operator.kubectl(&["delete", "pod", "user", "-n", "production", "--force", "--grace-period=0"])?;
+    operator.kubectl(&["delete", "seccompprofile", "allow-me", "-n", "production", "--timeout=60s"])?;
+    operator.holds("no file", || Ok(NODES.iter().all(|node| !operator.file(node, "allow-me").exists())))
+}
+
+/// Cases 18, 22, 23, 25 and 26: what the SecurityProfilesOperatorDaemon says is in the objects, and goes with it.
+#[test]
+fn the_configuration_takes_effect() -> Outcome {
+    let Some(operator) = Operator::start(&[])? else { return Ok(()) };
+    let agents = ("daemonset", NAMESPACE, "spod");
+    let has = |flag: &'static str| move |set: &Value| set["spec"]["template"].to_string().contains(flag);
+    for (spec, off, flag) in [
+        (json!({ "enableSelinux": true }), json!({ "enableSelinux": false }), "--with-selinux=true"),
+        (
+            json!({ "enableMemoryOptimization": true }),
+            json!({ "enableMemoryOptimization": false }),
+            "--with-mem-optim=true",
+        ),
+        (json!({ "enableLogEnricher": true }), json!({ "enableLogEnricher": null }), "--with-recording=true"),
+        (
+            json!({ "daemonResourceRequirements": { "requests": { "memory": "256Mi", "cpu": "250m" },
+                "limits": { "memory": "512Mi", "cpu": "500m" } } }),
+            json!({ "daemonResourceRequirements": null }),
+            "\"512Mi\"",
+        ),
+    ] {
+        for _ in 0..2 {
+            patch_spod(&operator, &spec)?;
+            operator.until(flag, agents, has(flag))?;
+            patch_spod(&operator, &off)?;
+            operator.until(&format!("no {flag}"), agents, |set| !set.is_null() && !has(flag)(set))?;
+        }
+    }
+    // 25.
+    let hooks = ("mutatingwebhookconfiguration", "", "spo-mutating-webhook-configuration");
+    let of = |configuration: &Value, name: &str| -> Value {
+        let all = configuration["webhooks"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|hook| hook["name"] == name).unwrap_or_default()
+    };
+    let before = operator.get(hooks)?;
+    let option = json!({ "name": "binding.spo.io", "failurePolicy": "Ignore",
+        "namespaceSelector": { "matchExpressions": [{ "key": "team", "operator": "In", "values": ["a"] }] },
+        "objectSelector": { "matchLabels": { "bind": "yes" } } });
+    patch_spod(&operator, &json!({ "webhook": { "options": [option] } }))?;
+    let after = operator
+        .until("the options", hooks, |found| of(found, "binding.spo.io")["failurePolicy"] == "Ignore")?;
+    for field in ["namespaceSelector", "objectSelector"] {
+        assert_eq!(of(&after, "binding.spo.io")[field], option[field], "{after}");
+    }
+    assert_eq!(of(&after, "recording.spo.io"), of(&before, "recording.spo.io"));
+    patch_spod(&operator, &json!({ "webhook": { "options": [] } }))?;
+    operator.until("the defaults again", hooks, |found| found["webhooks"] == before["webhooks"])?;
+    Ok(())
+}
+
+/// Case 27, and more: every kind is stored in its old version, and read and changed in both by kubectl.
+#[test]
+fn every_kind_is_read_in_every_version() -> Outcome {
+    let Some(operator) = Operator::start(&[])? else { return Ok(()) };
+    let allow = json!({ "@self": { "tcp_socket": ["listen"] } });
+    let apparmor = json!({ "policy": "profile alias { /bin/true r, }" });
+    let abstracted = json!({ "abstract": { "executable": { "allowedExecutables": ["/bin/true"] } } });
+    let raw = json!({ "policy": "(blockinherit container)(allow process process (process (fork)))" });
+    let reference = json!({ "kind": "SeccompProfile", "name": "web" });
+    let selector = json!({ "matchLabels": { "app": "web" } });
+    let recording = json!({ "kind": "SeccompProfile", "recorder": "logs", "mergeStrategy": "none",
+        "podSelector": selector });
+    // In the version that each kind had before.
+    for (kind, plural, old, spec) in [
+        ("SeccompProfile", "seccompprofiles", "v1beta1", json!({ "defaultAction": "SCMP_ACT_ERRNO" })),
+        ("SelinuxProfile", "selinuxprofiles", "v1alpha2", json!({ "allow": allow })),
+        ("RawSelinuxProfile", "rawselinuxprofiles", "v1alpha2", raw),
+        ("AppArmorProfile", "apparmorprofiles", "v1alpha1", abstracted),
+        ("ApparmorProfile", "apparmorprofilealiases", "v1alpha1", apparmor),
+        (
+            "ProfileBinding",
+            "profilebindings",
+            "v1alpha1",
+            json!({ "profileRef": reference, "image": "nginx" }),
+        ),
+        ("ProfileRecording", "profilerecordings", "v1alpha1", recording),
+    ] {
+        let name = plural.trim_end_matches('s');
+        let name = if name.ends_with("aliase") { "alias" } else { name };
+        let document = json!({ "apiVersion": format!("{GROUP}/{old}"), "kind": kind,
+            "metadata": { "name": name, "namespace": "production" }, "spec": spec });
+        operator.apply(&document).map_err(|error| format!("{kind}: {error}"))?;
+        let read = |version: &str| -> Result<Value, Box<dyn Error>> {
+            let found = operator.get((&format!("{plural}.{version}.{GROUP}"), "production", name))?;
+            assert_eq!(found["apiVersion"], format!("{GROUP}/{version}"), "{found}");
+            Ok(found)
+        };
+        let back = read(old)?;
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            assert_eq!(back["spec"][field], *value, "{kind} {old}: {field}");
+        }
+        let new = read("v1")?;
+        if kind == "ProfileRecording" {
+            assert_eq!(
+                (&new["spec"]["recorder"], &new["spec"]["mergeStrategy"]),
+                (&json!("Logs"), &json!("None"))
+            );
+        }
+        // A change in the new version is seen in the old one, and takes nothing away.
+        let resource = format!("{plural}.v1.{GROUP}");
+        operator.kubectl(&["annotate", &resource, name, "-n", "production", "changed=yes"])?;
+        let changed = read(old)?;
+        assert_eq!(changed["metadata"]["annotations"]["changed"], "yes");
+        assert_eq!(changed["spec"], back["spec"], "{kind}");
+    }
+    // What the old version has no word for is not lost when it is changed there.
+    let binding = object(
+        "ProfileBinding",
+        "chosen",
+        &json!({ "profileRef": reference, "image": "nginx",
+        "podSelector": selector }),
+    );
+    operator.apply(&binding)?;
+    let old = format!("profilebindings.v1alpha1.{GROUP}");
+    let image = r#"{"spec":{"image":"redis"}}"#;
+    operator.kubectl(&["patch", &old, "chosen", "-n", "production", "--type=merge", "-p", image])?;
+    let found = operator.get((&format!("profilebindings.v1.{GROUP}"), "production", "chosen"))?;
+    assert_eq!(
+        (&found["spec"]["podSelector"], &found["spec"]["image"]),
+        (&selector, &json!("redis")),
+        "{found}"
+    );
+    // Those of the operator itself.
+    operator.apply(&json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "SecurityProfileNodeStatus",
+        "metadata": { "name": "status", "namespace": "production" }, "nodeName": "x", "status": "Installed" }))?;
+    for version in ["v1alpha1", "v1"] {
+        let resource = format!("securityprofilenodestatuses.{version}.{GROUP}");
+        let found = operator.get((&resource, "production", "status"));
+        // Its node is not there, so the manager may have collected it.
+        assert!(found?["apiVersion"].as_str().is_none_or(|text| text.ends_with(version)));
+        let spod = operator.get((
+            &format!("securityprofilesoperatordaemons.{version}.{GROUP}"),
+            NAMESPACE,
+            "spod",
+        ))?;
+        assert_eq!(spod["apiVersion"], format!("{GROUP}/{version}"));
+    }
+    Ok(())
+}
+
+/// Cases 28 to 30, and the same of the other kinds: pods with the image, with any image, in a namespace without the
+/// label.
+#[test]
+fn bindings_decide_what_pods_run_under() -> Outcome {
+    let Some(operator) = Operator::start(&["node-a"])? else { return Ok(()) };
+    operator.kubectl(&["create", "namespace", "unlabelled"])?;
+    operator.kubectl(&["label", "namespace", "production", "spo.x-k8s.io/enable-binding="])?;
+    operator.apply(&object("SelinuxProfile", "errorlogger", &json!({ "allow": {} })))?;
+    operator.apply(&seccomp("web", "SCMP_ACT_ERRNO", &["read"]))?;
+    let usage = operator.until("a usage", named("selinuxprofiles", "errorlogger"), |profile| {
+        profile["status"]["usage"].is_string()
+    })?["status"]["usage"]
+        .clone();
+    let bind = |name: &str, kind: &str, profile: &str, image: &str| {
+        let reference = json!({ "kind": kind, "name": profile });
+        object("ProfileBinding", name, &json!({ "profileRef": reference, "image": image }))
+    };
+    let pod = |namespace: &str, name: &str| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": namespace },
+            "spec": { "initContainers": [{ "name": "i", "image": "busybox:latest" }],
+                "containers": [{ "name": "c", "image": "nginx" }] } })
+    };
+    let made = |namespace: &str| -> Result<Value, Box<dyn Error>> {
+        let arguments = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
+        let output = operator.try_kubectl(&arguments, &pod(namespace, "p").to_string())?;
+        Ok(serde_json::from_slice(&output.stdout).map_err(|_| text(&output))?)
+    };
+    let type_of = |context: &Value| context["securityContext"]["seLinuxOptions"]["type"].clone();
+    // 28: the image.
+    operator.apply(&bind("exact", "SelinuxProfile", "errorlogger", "busybox:latest"))?;
+    operator.holds("bound", || Ok(type_of(&made("production")?["spec"]["initContainers"][0]) == usage))?;
+    let found = made("production")?;
+    assert!(
+        type_of(&found["spec"]["containers"][0]).is_null() && type_of(&found["spec"]).is_null(),
+        "{found}"
+    );
+    // 29: any image; the effective value of every container, which is its own, else the pod's.
+    operator.kubectl(&["delete", "profilebinding", "exact", "-n", "production"])?;
+    operator.apply(&bind("any", "SelinuxProfile", "errorlogger", "*"))?;
+    operator.apply(&bind("calls", "SeccompProfile", "web", "*"))?;
+    operator.holds("bound by both", || {
+        let found = made("production")?;
+        let effective = |list: &str| {
+            let own = type_of(&found["spec"][list][0]);
+            if own.is_null() { type_of(&found["spec"]) } else { own }
+        };
+        let path = &found["spec"]["securityContext"]["seccompProfile"]["localhostProfile"];
+        Ok(effective("initContainers") == usage
+            && effective("containers") == usage
+            && path == "operator/production/web.json")
+    })?;
+    // Who runs under a binding is in its status, and no longer than it does.
+    operator.apply(&pod("production", "runs"))?;
+    for binding in ["any", "calls"] {
+        operator.until("active", named("profilebindings", binding), |found| {
+            found["status"]["activeWorkloads"] == json!(["production/runs"])
+        })?;
+    }
+    for (resource, name) in [("selinuxprofiles", "errorlogger"), ("seccompprofiles", "web")] {
+        operator.until("in use", named(resource, name), |found| {
+            found["status"]["activeWorkloads"] == json!(["production/runs"])
+                && found["metadata"]["finalizers"] == json!(["in-use-by-active-pods"])
+        })?;
+    }
+    operator.kubectl(&["delete", "pod", "runs", "-n", "production", "--force", "--grace-period=0"])?;
+    operator.until("idle", named("profilebindings", "calls"), |found| {
+        found["status"]["activeWorkloads"].is_null()
+    })?;
+    // 30: without the label nothing is bound.
+    let mut elsewhere = bind("any", "SelinuxProfile", "errorlogger", "*");
+    elsewhere["metadata"]["namespace"] = json!("unlabelled");
+    operator.apply(&elsewhere)?;
+    let found = made("unlabelled")?;
+    assert!(type_of(&found["spec"]).is_null(), "{found}");
+    // A binding lasts as long as it is there.
+    operator.kubectl(&["delete", "profilebinding", "any", "calls", "-n", "production"])?;
+    operator
+        .holds("free", || Ok(made("production")?["spec"]["securityContext"]["seLinuxOptions"].is_null()))?;
+    Ok(())
+}
+
+/// The API server, the store, the webhook and its certificate go and come back, and foreign writers interfere: what
+/// was asked for is there in the end.
+#[test]
+fn it_converges_after_every_outage() -> Outcome {
+    let Some(mut operator) = Operator::start(&NODES)? else { return Ok(()) };
+    operator.manager()?;
+    operator.apply(&seccomp("first", "SCMP_ACT_ERRNO", &["read"]))?;
+    operator.is_installed("first")?;
+    for part in ["api", "etcd", "node-a", "manager-1", "webhook"] {
+        operator.server.kill(part)?;
+        thread::sleep(Duration::from_secs(1));
+        assert!(NODES.iter().all(|node| operator.file(node, "first").exists()), "nothing is removed");
+        operator.server.start_again(part)?;
+        operator.server.wait_until_ready()?;
+        operator.webhook_is_ready()?;
+        let name = format!("after-{part}");
+        let mut said = String::new();
+        operator
+            .holds(&format!("{name} is taken"), || {
+                let taken = operator.apply(&seccomp(&name, "SCMP_ACT_ERRNO", &["read", "write"]));
+                said = taken.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                Ok(taken.is_ok())
+            })
+            .map_err(|error| format!("{said}: {error}"))?;
+        operator.is_installed(&name)?;
+        operator.is_installed("first")?;
+    }
+    // The webhook away: what it validates is refused in users' namespaces (failurePolicy Fail), nothing that is there
+    // changes, deletion works, and the operator's own configuration can be changed.
+    operator.server.terminate("webhook")?;
+    operator.refused(&seccomp("unseen", "SCMP_ACT_ERRNO", &["read"]), "webhook")?;
+    operator.kubectl(&["delete", "seccompprofile", "after-api", "-n", "production", "--timeout=60s"])?;
+    patch_spod(&operator, &json!({ "verbosity": 1 }))?;
+    operator.until("the patch", ("daemonset", NAMESPACE, "spod"), |set| set.to_string().contains("\"1\""))?;
+    operator.server.start_again("webhook")?;
+    operator.webhook_is_ready()?;
+    operator.holds("it is asked again", || {
+        Ok(operator.apply(&seccomp("seen", "SCMP_ACT_ERRNO", &["read"])).is_ok())
+    })?;
+    operator.is_installed("seen")?;
+    // The certificate changes while requests are served: none fails.
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| -> Outcome {
+        let (operator, stop) = (&operator, &stop);
+        let asking = scope.spawn(move || -> Result<usize, String> {
+            let mut asked = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let profile = seccomp("asked", "SCMP_ACT_ERRNO", &["read"]).to_string();
+                let arguments = ["create", "--dry-run=server", "-f", "-"];
+                let said = operator.try_kubectl(&arguments, &profile).map_err(|e| e.to_string())?;
+                if !said.status.success() {
+                    return Err(text(&said));
+                }
+                asked += 1;
+            }
+            Ok(asked)
+        });
+        let rotated = (|| -> Outcome {
+            let secret = ("secret", NAMESPACE, "webhook-server-cert");
+            for _ in 0..2 {
+                let before = operator.get(secret)?;
+                let uses = operator.log("webhook").matches("the certificate is in use").count();
+                operator.kubectl(&["delete", "secret", secret.2, "-n", NAMESPACE])?;
+                operator.until("another certificate", secret, |found| {
+                    !found.is_null() && found["metadata"]["uid"] != before["metadata"]["uid"]
+                })?;
+                thread::sleep(Duration::from_secs(1));
+                operator.mount()?;
+                operator.holds("it is in use", || {
+                    Ok(operator.log("webhook").matches("the certificate is in use").count() > uses)
+                })?;
+                thread::sleep(Duration::from_secs(1));
+            }
+            Ok(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        let asked = asking.join().map_err(|_| "the asker ends")??;
+        rotated?;
+        assert!(asked > 3, "{asked}");
+        Ok(())
+    })
+}
+
+/// Others write the same objects again and again while profiles change: each change arrives, and it ends when they do.
+#[test]
+fn foreign_writers_hold_nothing_up() -> Outcome {
+    let Some(operator) = Operator::start(&NODES)? else { return Ok(()) };
+    operator.apply(&seccomp("fought-over", "SCMP_ACT_ERRNO", &["read"]))?;
+    operator.is_installed("fought-over")?;
+    let (stop, wrote) = (AtomicBool::new(false), [AtomicUsize::new(0), AtomicUsize::new(0)]);
+    thread::scope(|scope| -> Outcome {
+        let (operator, stop, wrote) = (&operator, &stop, &wrote);
+        let writer = |number: usize, resource: &'static str, what: fn(usize) -> Value| {
+            scope.spawn(move || -> Result<(), String> {
+                let all = operator.list(resource, "production", "").map_err(|e| e.to_string())?;
+                let names: Vec<&str> =
+                    all.iter().filter_map(|found| found["metadata"]["name"].as_str()).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    for name in &names {
+                        let patch = what(wrote[number].fetch_add(1, Ordering::Relaxed)).to_string();
+                        let arguments =
+                            ["patch", resource, name, "-n", "production", "--type=merge", "-p", &patch];
+                        operator.try_kubectl(&arguments, "").map_err(|e| e.to_string())?;
+                    }
+                }
+                Ok(())
+            })
+        };
+        let writers = [
+            writer(0, "seccompprofiles", |i| {
+                json!({ "metadata": { "annotations": { "n": i.to_string() } },
+                "status": { "status": "Error" } })
+            }),
+            writer(1, "securityprofilenodestatuses", |i| {
+                let state = if i % 2 == 0 { "Error" } else { "Pending" };
+                json!({ "status": { "status": state }, "metadata": { "labels": { "n": i.to_string() } } })
+            }),
+        ];
+        let changed = (|| -> Outcome {
+            for calls in [&["read", "write"][..], &["read", "close"], &["read", "openat"]] {
+                operator.apply(&seccomp("fought-over", "SCMP_ACT_ERRNO", calls))?;
+                operator.holds("the change is on every node", || {
+                    Ok(NODES.iter().all(|n| {
+                        allowed(operator, n, "fought-over")
+                            .is_ok_and(|found| calls.iter().all(|call| found.iter().any(|name| name == call)))
+                    }))
+                })?;
+                let count = || wrote.each_ref().map(|wrote| wrote.load(Ordering::Relaxed));
+                let before = count();
+                operator.holds("others write on", || {
+                    Ok(count().iter().zip(before).all(|(now, then)| *now > then + 5))
+                })?;
+            }
+            Ok(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        let ended = writers.map(thread::ScopedJoinHandle::join);
+        changed?;
+        for writer in ended {
+            writer.map_err(|_| "a writer ends")??;
+        }
+        Ok(())
+    })?;
+    operator.is_installed("fought-over")?;
+    // Peace: nobody writes any more, nor asks for anything.
+    thread::sleep(Duration::from_secs(3));
+    let requests = |operator: &Operator| -> Result<usize, Box<dyn Error>> {
+        let log = fs::read_to_string(operator.server.dir().join("audit.log"))?;
+        // Watches last, and the Lease is renewed.
+        let ours = |line: &&str| {
+            line.contains("\"username\":\"system:serviceaccount:security-profiles-operator:")
+                && !line.contains("\"resource\":\"leases\"")
+                && !line.contains("\"verb\":\"watch\"")
+        };
+        Ok(log.lines().filter(ours).count())
+    };
+    let before = requests(&operator)?;
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!(requests(&operator)?, before);
+    Ok(())
+}
+
+/// Probes and metrics are the only things that are open, and no profiler is.
+#[test]
+fn nothing_else_is_served() -> Outcome {
+    let Some(operator) = Operator::start(&[])? else { return Ok(()) };
+    let port = operator.webhook().health;
+    for (path, code) in
+        [("/livez", "200"), ("/readyz", "200"), ("/debug/pprof/heap", "404"), ("/metrics", "404")]
+    {
+        let answer = http(port, path).ok_or("no answer")?;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{path}: {answer}");
+    }
+    operator.until("a state", SPOD, |spod| spod["status"]["state"].is_string())?;
+    Ok(())
+}
+
+/// Each test that the table at the top names is there.
+#[test]
+fn every_test_of_the_table_exists() -> Outcome {
+    const OWN: &str = "tests/tests/acceptance.rs";
+    let own = fs::read_to_string(workspace().join(OWN))?;
+    let mut count = 0;
+    for row in own.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(2) {
+        let tests = row.rsplit(" | ").next().unwrap_or_default();
+        for test in tests.split(", `") {
+            let quoted: Vec<&str> = test.split('`').map(str::trim).filter(|part| !part.is_empty()).collect();
+            let name = quoted.first().ok_or("no name")?;
+            let file = quoted.iter().find(|part| part.ends_with(".rs")).copied().unwrap_or(OWN);
+            let text =
+                fs::read_to_string(workspace().join(file)).map_err(|error| format!("{file}: {error}"))?;
+            assert!(text.contains(&format!("fn {name}(")), "{name} is not in {file}");
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
+    Ok(())
+}
