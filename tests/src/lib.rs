@@ -6,13 +6,16 @@
 //! | cluster | `cargo test -p spo-tests --test cluster` | root; `containerd`, `runc` and more, and what `scripts/kubernetes/build` builds |
 //! | API server | `cargo test -p spo-tests --test api_server` | `etcd-server`, and what `scripts/kubernetes/build` builds with Go |
 //! | manager | `cargo test -p spo-tests --test manager` | the same |
+//! | scale | `cargo test -p spo-tests --test scale` | the same |
 //!
 //! `scripts/install-test-tools` installs what they need. A tier whose tools are missing says so in one line and
 //! passes, unless `SPO_REQUIRE_TOOLS=1`, which CI sets.
 
 pub mod api_server;
+pub mod audit;
 pub mod cluster;
 pub mod document;
+pub mod fleet;
 pub mod guest;
 pub mod operator_image;
 
