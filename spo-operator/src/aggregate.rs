@@ -21,7 +21,7 @@ pub struct Report {
 
 impl Report {
     /// Whether this is about a generation, as far as both are known.
-    fn is_about(&self, generation: Option<i64>) -> bool {
+    pub(crate) fn is_about(&self, generation: Option<i64>) -> bool {
         self.generation.is_none() || generation.is_none() || self.generation >= generation
     }
 }

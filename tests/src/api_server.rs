@@ -280,6 +280,16 @@ impl ApiServer {
         Ok(child.wait_with_output()?)
     }
 
+    /// Starts `kubectl` as the administrator and lets it run: what it prints comes as it becomes known.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn follow(&self, arguments: &[&str]) -> Result<Child, Box<dyn Error>> {
+        let mut command = Command::new(self.commands.join("kubectl"));
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig()).env("HOME", self.dir.path());
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+    }
+
     fn kubeconfig_text(&self) -> String {
         let file = |name: &str| self.dir.path().join(name).display().to_string();
         self.config(&serde_json::json!(

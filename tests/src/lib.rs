@@ -8,13 +8,16 @@
 //! | API server | `cargo test -p spo-tests --test api_server` | `etcd-server`, and what `scripts/kubernetes/build` builds with Go |
 //! | manager | `cargo test -p spo-tests --test manager` | the same |
 //! | acceptance, hostile users | `cargo test -p spo-tests --test acceptance --test hostile` | the same |
+//! | scale | `cargo test -p spo-tests --test scale` | the same |
 //!
 //! `scripts/install-test-tools` installs what they need. A tier whose tools are missing says so in one line and
 //! passes, unless `SPO_REQUIRE_TOOLS=1`, which CI sets.
 
 pub mod api_server;
+pub mod audit;
 pub mod cluster;
 pub mod document;
+pub mod fleet;
 pub mod guest;
 pub mod operator;
 pub mod operator_image;

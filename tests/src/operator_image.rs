@@ -49,6 +49,14 @@ pub fn binary() -> Result<PathBuf, Box<dyn Error>> {
     }
 }
 
+/// The operator alone.
+///
+/// # Errors
+/// It does not build.
+pub fn operator() -> Result<Image, Box<dyn Error>> {
+    Ok(Image::new(OPERATOR, &["/spo-operator"]).with_as(binary()?, "/spo-operator"))
+}
+
 /// The operator, and what the guide's pods run: nginx on port 80, the same without root on port 8080, a shell.
 ///
 /// # Errors
@@ -72,7 +80,7 @@ pub fn images() -> Result<Vec<Image>, Box<dyn Error>> {
     };
     let shell = Image::new("registry.fedoraproject.org/fedora-minimal:latest", &["/bin/bash"]).replaceable();
     Ok(vec![
-        Image::new(OPERATOR, &["/spo-operator"]).with_as(binary()?, "/spo-operator"),
+        operator()?,
         nginx("docker.io/library/nginx:1.21", 80),
         nginx("docker.io/nginxinc/nginx-unprivileged:1.21", 8080),
         shell.with("/bin/bash").with("/usr/bin/curl").with("/bin/grep").with("/bin/cat").with_busybox(),

@@ -16,7 +16,7 @@ use spo_model::{
 };
 use spo_seccomp::ArchExt as _;
 
-use super::bindings::PodFacts;
+use super::{bindings::PodFacts, texts::Texts};
 use crate::{
     aggregate::Report,
     cluster::{
@@ -32,9 +32,9 @@ pub struct Id {
     /// Its resource.
     pub resource: Resource,
     /// Its namespace, empty if it has none.
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
 }
 
 impl Id {
@@ -127,9 +127,9 @@ pub fn warning(document: &Value) -> Option<Arc<str>> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
     /// The node.
-    pub node: Box<str>,
+    pub node: Arc<str>,
     /// The uid of the profile that it belongs to; `None` if it is a node's report about all profiles.
-    pub owner: Option<Box<str>>,
+    pub owner: Option<Arc<str>>,
     /// What it says, in the order of the profiles.
     pub reports: Vec<(Id, Report)>,
 }
@@ -161,8 +161,22 @@ impl NodeStatus {
             reports.extend(all.filter_map(|(key, text)| Some((id(key)?, report(text.as_str()?)))));
         }
         reports.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // There may be a hundred thousand of these, most with one report.
+        reports.shrink_to_fit();
         let owner = owner.map(|(_, uid)| uid.into());
         (name, Some(Self { node: node.into(), owner, reports }))
+    }
+
+    /// Lets it have the texts that others have.
+    pub fn share(&mut self, texts: &mut Texts) {
+        texts.share(&mut self.node);
+        if let Some(owner) = &mut self.owner {
+            texts.share(owner);
+        }
+        for (id, _) in &mut self.reports {
+            texts.share(&mut id.namespace);
+            texts.share(&mut id.name);
+        }
     }
 
     /// What it says about a profile.

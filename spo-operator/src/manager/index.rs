@@ -5,7 +5,10 @@
 //!                                                                   └─stale──► node statuses of nobody
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::PodSpec;
 use kube::runtime::watcher::Event;
@@ -20,6 +23,7 @@ use super::{
     facts::{Id, NodeStatus, Profile},
     membership::{NodeFacts, runs_on},
     mirror::Mirror,
+    texts::Texts,
 };
 use crate::{
     aggregate::{Report, Summary},
@@ -68,18 +72,23 @@ pub struct Watches {
     pub pods: usize,
 }
 
+/// Namespace and name of a node status.
+type StatusName = Arc<(Arc<str>, Box<str>)>;
+
 /// What is known.
 #[derive(Debug)]
 pub struct Index {
     watches: Watches,
     profiles: Mirror<Id, Profile>,
-    statuses: Mirror<Name, NodeStatus>,
+    statuses: Mirror<StatusName, NodeStatus>,
+    /// What node statuses have in common.
+    texts: Texts,
     nodes: Mirror<Box<str>, NodeFacts>,
     agents: Mirror<Name, Box<PodSpec>>,
     pods: Mirror<Name, PodFacts>,
     bindings: Bindings,
     /// Which node says something about a profile, and in which node status.
-    heard: BTreeMap<Id, BTreeMap<Box<str>, Name>>,
+    heard: BTreeMap<Id, BTreeMap<Arc<str>, StatusName>>,
     /// Which pods use a name.
     used: BTreeMap<Use, BTreeSet<Name>>,
     /// Which profiles have a name.
@@ -106,6 +115,7 @@ impl Index {
             watches,
             profiles: Mirror::default(),
             statuses: Mirror::default(),
+            texts: Texts::default(),
             nodes: Mirror::default(),
             agents: Mirror::default(),
             pods: Mirror::default(),
@@ -131,6 +141,7 @@ impl Index {
                 }
             }
             Fact::Status(event) => {
+                let event = self.compact(event);
                 for (name, before) in self.statuses.apply(watch, event) {
                     self.rehear(&name, before);
                 }
@@ -175,6 +186,25 @@ impl Index {
             true => std::mem::take(&mut self.dirty),
             false => BTreeSet::new(),
         }
+    }
+
+    /// Whether every node that is ready has said where a profile stands as it is now, so that nothing more is to be
+    /// expected about it. Nobody says more about one that is being deleted.
+    pub fn is_settled(&self, id: &Id) -> bool {
+        let Some(profile) = self.profiles.get(id) else { return true };
+        if profile.deleting {
+            return true;
+        }
+        let Some(heard) = self.heard.get(id) else { return false };
+        let mut ready = self.members.iter().filter(|(_, ready)| **ready).map(|(node, _)| node);
+        // Counting first: while a roll-out is under way this is asked once for each node.
+        let few = heard.len() < self.members.len() && ready.clone().count() > heard.len();
+        !few && ready.all(|node| {
+            let status = heard.get(&**node).and_then(|name| self.statuses.get(name));
+            let current =
+                status.filter(|status| status.owner.as_ref().is_none_or(|uid| **uid == *profile.uid));
+            current.and_then(|status| status.report(id)).is_some_and(|r| r.is_about(profile.generation))
+        })
     }
 
     /// A profile as it is known.
@@ -231,10 +261,11 @@ impl Index {
         }
         let is_stale = |status: &NodeStatus| {
             let profile = status.reports.first().and_then(|(id, _)| self.profiles.get(id));
-            let orphan = status.owner.as_ref().is_some_and(|uid| profile.is_none_or(|p| p.uid != *uid));
-            orphan || self.nodes.get(&status.node).is_none()
+            let orphan = status.owner.as_ref().is_some_and(|uid| profile.is_none_or(|p| *p.uid != **uid));
+            orphan || self.nodes.get(&*status.node).is_none()
         };
-        self.statuses.iter().filter(|(_, status)| is_stale(status)).map(|(name, _)| name.clone()).collect()
+        let stale = self.statuses.iter().filter(|(_, status)| is_stale(status));
+        stale.map(|(name, _)| (name.0.to_string(), name.1.to_string())).collect()
     }
 
     fn users(&self, id: &Id) -> BTreeSet<&Name> {
@@ -254,7 +285,7 @@ impl Index {
         let heard = self.heard.get(id);
         let report = |node: &str| -> Option<&Report> {
             let status = self.statuses.get(heard?.get(node)?)?;
-            let current = status.owner.as_ref().is_none_or(|uid| *uid == profile.uid);
+            let current = status.owner.as_ref().is_none_or(|uid| **uid == *profile.uid);
             status.report(id).filter(|_| current)
         };
         let members = self.members.iter().map(|(node, ready)| (&**node, *ready));
@@ -322,7 +353,29 @@ impl Index {
         }
     }
 
-    fn rehear(&mut self, name: &Name, before: Option<NodeStatus>) {
+    /// As it is kept: of the many node statuses each is as small as it can be.
+    fn compact(
+        &mut self,
+        event: Event<(Name, Option<NodeStatus>)>,
+    ) -> Event<(StatusName, Option<NodeStatus>)> {
+        let mut compact = |((namespace, name), mut status): (Name, Option<NodeStatus>)| {
+            let mut namespace = namespace.into();
+            self.texts.share(&mut namespace);
+            if let Some(status) = &mut status {
+                status.share(&mut self.texts);
+            }
+            (Arc::new((namespace, name.into())), status)
+        };
+        match event {
+            Event::Apply(told) => Event::Apply(compact(told)),
+            Event::Delete(told) => Event::Delete(compact(told)),
+            Event::InitApply(told) => Event::InitApply(compact(told)),
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+        }
+    }
+
+    fn rehear(&mut self, name: &StatusName, before: Option<NodeStatus>) {
         let after = self.statuses.get(name);
         if let Some(status) = &before {
             for (id, _) in &status.reports {

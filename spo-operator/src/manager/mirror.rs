@@ -1,6 +1,9 @@
 //! What watches say, reduced to what is of interest before it is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use kube::runtime::watcher::Event;
 
@@ -76,7 +79,10 @@ impl<K: Ord + Clone, V: PartialEq> Mirror<K, V> {
     }
 
     /// The value of a key.
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         self.values.get(key).map(|(_, value)| value)
     }
 

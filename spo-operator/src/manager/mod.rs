@@ -24,5 +24,6 @@ pub mod profiles;
 pub mod rendering;
 pub mod rollout;
 pub mod spod;
+pub mod texts;
 pub mod trust;
 pub mod uninstall;

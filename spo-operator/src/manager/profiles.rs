@@ -1,7 +1,9 @@
 //! Profiles in the cluster: what nodes and pods say becomes status and finalizers, by as few writes as possible.
 //!
-//! Transitions of many nodes come close together. A profile is looked at [`BREATH`] after the last thing that was said
-//! about it, at the latest [`PATIENCE`] after the first, and written only if that changes what is there.
+//! Transitions of many nodes come close together. A profile is looked at at once when every node has said where it
+//! stands, else some time after the last thing that was said about it and not too long after the first ([`Pace`]), and
+//! written only if that changes what is there. So a roll-out is one write for each profile most often, however many
+//! nodes there are, and the last node's word is heard without delay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,11 +49,26 @@ use crate::{
     process::Error,
 };
 
-/// How long a profile has to be left alone before it is looked at.
-const BREATH: Duration = Duration::from_millis(250);
+/// How long a profile is left alone before it is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// After the last thing that was said.
+    breath: Duration,
+    /// After the first at most.
+    patience: Duration,
+}
 
-/// How long a profile is waited for at most.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Nothing more is to be expected; what was said together is taken together.
+const SETTLED: Pace = Pace { breath: Duration::from_millis(20), patience: Duration::from_millis(20) };
+
+/// A roll-out is under way: who looks at it wants to see that it goes on, and no more.
+const UNDER_WAY: Pace = Pace { breath: Duration::from_secs(2), patience: Duration::from_secs(5) };
+
+/// Pods and nodes come and go in groups.
+const AROUND: Pace = Pace { breath: Duration::from_millis(250), patience: Duration::from_secs(1) };
+
+/// How long node statuses are left alone before those of nobody are looked for among all of them.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long a node status of nobody is left to others, who collect it most often.
 const ORPHANED: Duration = Duration::from_secs(10);
@@ -291,6 +308,7 @@ impl Keeper {
 
     fn take_note(&mut self, watch: usize, fact: Fact) {
         let sweep = !matches!(fact, Fact::Pod(_) | Fact::Agents(_) | Fact::Binding(_));
+        let around = matches!(fact, Fact::Pod(_) | Fact::Agents(_) | Fact::Node(_));
         let counts = matches!(fact, Fact::Profile(_));
         self.index.take_note(watch, fact);
         let now = Instant::now();
@@ -298,11 +316,16 @@ impl Keeper {
             self.count = Some(now + COUNT);
         }
         for id in self.index.take_dirty() {
+            let pace = match () {
+                () if around => AROUND,
+                () if self.index.is_settled(&id) => SETTLED,
+                () => UNDER_WAY,
+            };
             let due = self.due.entry(id).or_insert(Due { first: now, at: now });
-            due.at = (now + BREATH).min(due.first + PATIENCE);
+            due.at = (now + pace.breath).min(due.first + pace.patience);
         }
         if sweep && self.sweep.is_none() {
-            self.sweep = Some(now + BREATH);
+            self.sweep = Some(now + SWEEP);
         }
     }
 
@@ -411,7 +434,7 @@ impl Keeper {
                 .boxed(),
             );
         }
-        let next = self.stale.values().min().map(|since| (*since + ORPHANED).max(now + BREATH));
+        let next = self.stale.values().min().map(|since| (*since + ORPHANED).max(now + SWEEP));
         self.sweep = next;
     }
 

@@ -22,7 +22,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -255,6 +255,24 @@ impl Cluster {
         }
         Err(format!("kubectl {}: {said}{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr))
             .into())
+    }
+
+    /// Starts `kubectl` as the administrator and lets it run: what it prints comes as it becomes known.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn follow(&self, arguments: &[&str]) -> Result<Child, Box<dyn Error>> {
+        let mut command = self.network.command(self.commands.join("kubectl"));
+        command
+            .args(arguments)
+            .env("KUBECONFIG", self.dir.path().join("admin.kubeconfig"))
+            .env("HOME", self.dir.path());
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// The API server's audit log: every request that changes something.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.path().join("audit.log")
     }
 
     /// Runs `helm` as the administrator.

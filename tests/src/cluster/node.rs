@@ -153,6 +153,11 @@ impl Node {
         Ok(command)
     }
 
+    /// The processes of its pods.
+    pub fn processes(&self) -> Vec<u32> {
+        processes_of_groups(&self.namespace)
+    }
+
     /// Ends it with all that it runs.
     pub(super) fn end(self, network: &mut Network) {
         for process in ["kubelet", "containerd"] {

@@ -1,0 +1,79 @@
+//! Many agents on an API server alone.
+
+use std::{error::Error, thread, time::Duration};
+
+use clap::Args;
+use spo_tests::{
+    audit,
+    fleet::{Fleet, NAMESPACE, OPERATOR},
+};
+
+use crate::{
+    figures::{Column, Figure, megabytes},
+    memory, profiles,
+    states::States,
+};
+
+/// An API server alone with a manager and agents as processes: memory with many profiles, the time of a single one.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// How many agents.
+    #[arg(long, default_value_t = 10)]
+    agents: usize,
+    /// How many profiles there are.
+    #[arg(long, default_value_t = 1000)]
+    profiles: usize,
+    /// How many names each profile has.
+    #[arg(long, default_value_t = 60)]
+    names: usize,
+    /// How many profiles are then applied one at a time.
+    #[arg(long, default_value_t = 100)]
+    single: usize,
+    /// For how many seconds nothing may be written when nothing changes.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    idle: u64,
+}
+
+pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Column>, Box<dyn Error>> {
+    let mut fleet = Fleet::start(arguments.agents)?.ok_or("an API server cannot be started here")?;
+    let mut states = States::of(fleet.server.follow(&States::arguments(NAMESPACE))?)?;
+    let mut log = fleet.log()?;
+    for number in 0..arguments.single {
+        let document = profiles::documents(NAMESPACE, "single", number..number + 1, arguments.names);
+        fleet.kubectl(&["apply", "--server-side", "-f", "-"], &document)?;
+        states.until_installed(number + 1)?;
+    }
+    let mut figures = Vec::new();
+    let times = states.times("single");
+    let at = |part: f64| -> f64 {
+        let index = (times.len() as f64 * part).ceil() as usize;
+        times.get(index.saturating_sub(1)).map_or(0.0, Duration::as_secs_f64) * 1e3
+    };
+    figures.push(Figure::new("one profile, applied to Installed, p50", at(0.5).round(), "ms"));
+    figures.push(Figure::new("one profile, applied to Installed, p99", at(0.99).round(), "ms").goal(200.0));
+    thread::sleep(Duration::from_secs(5));
+    let each = log.writes_of(OPERATOR)?.len() as f64 / arguments.single.max(1) as f64;
+    figures.push(Figure::new("writes for one profile", each, ""));
+
+    let documents = profiles::documents(NAMESPACE, "many", 0..arguments.profiles, arguments.names);
+    fleet.kubectl(&["apply", "--server-side", "-f", "-"], &documents)?;
+    states.until_installed(arguments.single + arguments.profiles)?;
+    thread::sleep(Duration::from_secs(10));
+    let writes = log.writes_of(OPERATOR)?;
+    for ((user, verb, resource), count) in audit::count(&writes) {
+        eprintln!("{count:6} {user} {verb} {resource}");
+    }
+    figures.push(Figure::new(format!("writes for {} profiles", arguments.profiles), writes.len() as f64, ""));
+    thread::sleep(Duration::from_secs(arguments.idle));
+    let idle = log.writes_of(OPERATOR)?;
+    let what = format!("writes in {} s without a change", arguments.idle);
+    figures.push(Figure::new(what, idle.len() as f64, "").goal(0.0));
+    let agent = memory::of(fleet.server.pid("node-0")?).ok_or("the agent has ended")?.1;
+    let manager = memory::of(fleet.server.pid("manager")?).ok_or("the manager has ended")?.1;
+    for (kind, memory, goal) in [("agent", agent, 25.0), ("manager", manager, 35.0)] {
+        figures.push(Figure::new(kind, megabytes(memory.now), "MB").goal(goal));
+        figures.push(Figure::new(format!("{kind}, without the binary"), megabytes(memory.own), "MB"));
+        figures.push(Figure::new(format!("{kind}, at most"), megabytes(memory.peak), "MB"));
+    }
+    Ok(vec![Column { name: format!("{} agents", arguments.agents), figures }])
+}
