@@ -70,6 +70,8 @@ impl Cluster {
             .env("KUBECONFIG", self.server.kubeconfig())
             .env("OPERATOR_NAMESPACE", NAMESPACE)
             .env("POD_NAME", name)
+            // No webhook runs here, and its configurations would refuse every profile.
+            .env("SPO_STATIC_WEBHOOK", "true")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -154,7 +154,7 @@ impl Node {
     }
 
     /// The processes of its pods.
-    pub fn processes(&self) -> Vec<u32> {
+    pub fn pod_processes(&self) -> Vec<u32> {
         processes_of_groups(&self.namespace)
     }
 

@@ -159,7 +159,7 @@ fn memory_of_all(cluster: &Cluster) -> Vec<Figure> {
     let processes: Vec<_> = cluster
         .nodes()
         .iter()
-        .flat_map(Node::processes)
+        .flat_map(Node::pod_processes)
         .filter_map(memory::of)
         .filter(|(words, _)| words.first().is_some_and(|program| program.ends_with("spo-operator")))
         .collect();
