@@ -57,7 +57,12 @@ impl Fleet {
             None => binary("spo-operator", "spo-operator"),
         };
         let server = ApiServer::start_with(
-            &["--audit-policy-file=audit-policy.yaml", "--audit-log-path=audit.log"],
+            &[
+                "--audit-policy-file=audit-policy.yaml",
+                "--audit-log-path=audit.log",
+                // The manager registers webhooks, and there is no network in which they could be reached.
+                "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
+            ],
             &[],
         )?;
         let mut this = Self { server, operator };
