@@ -185,6 +185,11 @@ pub(crate) fn identity(files: &[PathBuf]) -> Fallible<Vec<(u64, i64, i64)>> {
 pub(crate) fn writes(cluster: &Cluster, account: &str) -> Fallible<usize> {
     let log = fs::read_to_string(cluster.dir().join("audit.log"))?;
     let user = format!("\"system:serviceaccount:{OPERATOR}:{account}\"");
-    let counts = |line: &&str| line.contains(&user) && line.contains("security-profiles-operator.x-k8s.io/");
+    let writes = ["create", "update", "patch", "delete"].map(|verb| format!("\"verb\":\"{verb}\""));
+    let counts = |line: &&str| {
+        line.contains(&user)
+            && line.contains("security-profiles-operator.x-k8s.io/")
+            && writes.iter().any(|verb| line.contains(verb))
+    };
     Ok(log.lines().filter(counts).count())
 }
