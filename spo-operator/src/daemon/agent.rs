@@ -20,7 +20,10 @@ use super::{
     plan::{Builder, ErrorReason, Subject, Verdict},
     settings::{Kinds, Settings},
 };
-use crate::{cluster::watch::Cache, render::own};
+use crate::{
+    cluster::{resource::Resource, watch::Cache},
+    render::own,
+};
 
 /// Where the host's root is mounted in the agent's container.
 pub const HOST_ROOT: &str = "/host";
@@ -113,6 +116,12 @@ impl Agent {
         };
         (round.mode, round.took) = (settings.mode, start.elapsed());
         round
+    }
+
+    /// Whether the settings that the agents are made from have been deleted.
+    pub fn is_orphaned(&self) -> bool {
+        let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
+        self.cache.is_complete() && !self.cache.entries().any(|(resource, ..)| resource == settings)
     }
 
     /// Leaves the node as it was before, but for the two folders that are mounted into the agent's container: they are

@@ -178,7 +178,8 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     };
     work.run(watches, namespaces.as_deref(), &stop).await?;
     let late = write::fleet(client, &common.operator_namespace).await;
-    if is_uninstall(early, late) {
+    let orphaned = work.agent.as_ref().is_some_and(Agent::is_orphaned);
+    if is_uninstall(early, late, orphaned) {
         tracing::info!("the operator is being uninstalled: everything that it put on this node is removed");
         let agent = work.agent.take();
         let left = tokio::task::spawn_blocking(move || agent.map(|agent| agent.leave())).await?;
