@@ -1,7 +1,7 @@
 //! Profiles in the cluster: what nodes and pods say becomes status and finalizers, by as few writes as possible.
 //!
 //! Transitions of many nodes come close together. A profile is looked at at once when every node has said where it
-//! stands, else some time after the last thing that was said about it and not too long after the first ([`Pace`]), and
+//! stands, else some time after the last thing that was said about it and not too long after the first (`Pace`), and
 //! written only if that changes what is there. So a roll-out is one write for each profile most often, however many
 //! nodes there are, and the last node's word is heard without delay.
 
