@@ -54,7 +54,9 @@ impl Artefact {
     ///
     /// # Errors
     /// [`ArtefactError`] if the kind is no profile or the name fits no file.
-    pub fn new(kind: Kind, key: ProfileKey, bytes: Vec<u8>) -> Result<Self, ArtefactError> {
+    pub fn new(kind: Kind, key: ProfileKey, mut bytes: Vec<u8>) -> Result<Self, ArtefactError> {
+        // Agents hold the artefacts of a whole cluster.
+        bytes.shrink_to_fit();
         let (path, kernel_name, mode) = match kind {
             Kind::SeccompProfile => (format!("{SECCOMP_DIR}/{}", key.seccomp_path()?), None, 0o644),
             Kind::AppArmorProfile => {

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -84,43 +84,64 @@ impl Fleet {
                 "",
             )?;
         }
-        this.spawn("manager", OPERATOR, &["manager"], &[("POD_NAME", "manager")])?;
+        let manager = this.kubeconfig(OPERATOR)?;
+        this.spawn("manager", &manager, &["manager"], &[("POD_NAME", "manager")])?;
         until("there is a SPOD", || {
             let found = this.server.kubectl(&["get", "spod", "spod", "-n", OPERATOR], "")?;
             Ok(found.status.success())
         })?;
-        for number in 0..nodes {
-            this.node(&format!("node-{number}"))?;
-        }
+        this.nodes(&(0..nodes).map(|number| format!("node-{number}")).collect::<Vec<_>>())?;
         Ok(Some(this))
     }
 
-    /// A node that is ready, with an agent that works in a folder.
-    fn node(&mut self, name: &str) -> Fallible {
-        let node = json!({ "apiVersion": "v1", "kind": "Node",
-            "metadata": { "name": name, "labels": { "kubernetes.io/os": "linux" } } });
-        self.kubectl(&["apply", "-f", "-"], &node.to_string())?;
-        self.kubectl(&["patch", "node", name, "--type=merge", "-p", r#"{"spec":{"taints":null}}"#], "")?;
-        let ready = r#"{"status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
-        self.kubectl(&["patch", "node", name, "--subresource=status", "--type=merge", "-p", ready], "")?;
-        let root = self.server.dir().join("nodes").join(name);
-        fs::create_dir_all(&root)?;
-        let root = root.to_string_lossy().into_owned();
-        self.spawn(
-            name,
-            AGENT,
-            &["daemon", "--metrics-port=0", "--with-insecure-metrics-access", "--root", &root],
-            &[("NODE_NAME", name)],
-        )
+    /// Nodes that are ready, each with an agent that works in a folder.
+    fn nodes(&mut self, names: &[String]) -> Fallible {
+        let documents = |rest: &Value| {
+            let document = |name| {
+                let mut node = json!({ "apiVersion": "v1", "kind": "Node",
+                    "metadata": { "name": name, "labels": { "kubernetes.io/os": "linux" } } });
+                node["status"] = rest.clone();
+                format!("---\n{node}\n")
+            };
+            names.iter().map(document).collect::<String>()
+        };
+        self.kubectl(&["apply", "--server-side", "-f", "-"], &documents(&json!({})))?;
+        self.kubectl(&["taint", "nodes", "--all", "node.kubernetes.io/not-ready-"], "")?;
+        let ready = documents(&json!({ "conditions": [{ "type": "Ready", "status": "True" }] }));
+        self.kubectl(&["apply", "--server-side", "--subresource=status", "-f", "-"], &ready)?;
+        let kubeconfig = self.kubeconfig(AGENT)?;
+        for name in names {
+            let root = self.server.dir().join("nodes").join(name);
+            fs::create_dir_all(&root)?;
+            let root = root.to_string_lossy().into_owned();
+            self.spawn(
+                name,
+                &kubeconfig,
+                &["daemon", "--metrics-port=0", "--with-insecure-metrics-access", "--root", &root],
+                &[("NODE_NAME", name)],
+            )?;
+        }
+        Ok(())
     }
 
-    fn spawn(&mut self, name: &str, account: &str, flags: &[&str], environment: &[(&str, &str)]) -> Fallible {
+    /// A file by which an account finds the server.
+    fn kubeconfig(&self, account: &str) -> Fallible<PathBuf> {
         let token = self.kubectl(&["create", "token", account, "-n", OPERATOR], "")?;
+        self.server.kubeconfig_of(token.trim())
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        kubeconfig: &Path,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Fallible {
         let mut command = Command::new(&self.operator);
         command
             .args(flags)
             .args(["--health-port", &free_port()?.to_string()])
-            .env("KUBECONFIG", self.server.kubeconfig_of(token.trim())?)
+            .env("KUBECONFIG", kubeconfig)
             .env("OPERATOR_NAMESPACE", OPERATOR)
             .envs(environment.iter().copied());
         self.server.spawn(&mut command, &format!("{name}.log"))

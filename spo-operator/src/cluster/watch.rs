@@ -116,8 +116,8 @@ pub enum Entry {
     Unreadable(String, Box<Value>),
 }
 
-impl Entry {
-    fn of(document: Value) -> Self {
+impl From<Value> for Entry {
+    fn from(document: Value) -> Self {
         match decode(&document) {
             Ok(decoded) => Self::Object(Box::new(decoded.object)),
             Err(problems) => {
@@ -128,7 +128,9 @@ impl Entry {
             }
         }
     }
+}
 
+impl Entry {
     /// The object, if it can be read.
     pub fn object(&self) -> Option<&AnyObject> {
         match self {
@@ -141,16 +143,16 @@ impl Entry {
 /// Namespace (empty if there is none) and name.
 pub type Name = (String, String);
 
-/// What several watches have said so far.
+/// What several watches have said so far, and of each object as much as `T` keeps of it.
 #[derive(Debug)]
-pub struct Cache {
+pub struct Cache<T = Entry> {
     watches: BTreeSet<Watch>,
-    objects: BTreeMap<Watch, BTreeMap<Name, Entry>>,
+    objects: BTreeMap<Watch, BTreeMap<Name, T>>,
     /// Lists that are not complete yet; what they replace is used until they are.
-    lists: BTreeMap<Watch, BTreeMap<Name, Entry>>,
+    lists: BTreeMap<Watch, BTreeMap<Name, T>>,
 }
 
-impl Cache {
+impl<T: From<Value>> Cache<T> {
     /// Nothing so far, of these watches.
     pub fn new(watches: impl IntoIterator<Item = Watch>) -> Self {
         Self { watches: watches.into_iter().collect(), objects: BTreeMap::new(), lists: BTreeMap::new() }
@@ -163,14 +165,14 @@ impl Cache {
                 self.lists.insert(watch, BTreeMap::new());
             }
             Event::InitApply(document) => {
-                self.lists.entry(watch).or_default().insert(identity(&document), Entry::of(document));
+                self.lists.entry(watch).or_default().insert(identity(&document), T::from(document));
             }
             Event::InitDone => {
                 let list = self.lists.remove(&watch).unwrap_or_default();
                 self.objects.insert(watch, list);
             }
             Event::Apply(document) => {
-                self.objects.entry(watch).or_default().insert(identity(&document), Entry::of(document));
+                self.objects.entry(watch).or_default().insert(identity(&document), T::from(document));
             }
             Event::Delete(document) => {
                 self.objects.entry(watch).or_default().remove(&identity(&document));
@@ -189,7 +191,7 @@ impl Cache {
     }
 
     /// What there is.
-    pub fn entries(&self) -> impl Iterator<Item = (Resource, &Name, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (Resource, &Name, &T)> {
         self.objects
             .iter()
             .flat_map(|(watch, objects)| objects.iter().map(|(name, entry)| (watch.resource, name, entry)))

@@ -17,6 +17,7 @@ use spo_node::{
 };
 
 use super::{
+    kept::Kept,
     plan::{Builder, ErrorReason, Subject, Verdict},
     settings::{Kinds, Settings},
 };
@@ -46,7 +47,7 @@ pub struct Options {
 /// The host, and what is known of the cluster.
 pub struct Agent {
     /// What the cluster asks for.
-    pub cache: Cache,
+    pub cache: Cache<Kept>,
     options: Options,
     host: Root,
     kernel: Live,
@@ -89,7 +90,7 @@ impl Agent {
     ///
     /// # Errors
     /// There is no such root, or the kubelet's directory is no path below it.
-    pub fn new(options: Options, cache: Cache) -> Result<Self, OpenError> {
+    pub fn new(options: Options, cache: Cache<Kept>) -> Result<Self, OpenError> {
         let open = |source| OpenError::Root { path: options.root.clone(), source };
         let host = Root::open(&options.root).map_err(open)?;
         let kubelet = options.kubelet.to_string_lossy().trim_matches('/').to_owned();

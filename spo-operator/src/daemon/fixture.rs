@@ -4,7 +4,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use spo_model::{kind::Kind, names::ProfileKey, status::ProfileState};
 
-use super::{agent::Standing, plan::Subject};
+use super::{agent::Standing, kept::Kept, plan::Subject};
 use crate::cluster::{
     resource::Resource,
     watch::{Cache, Watch},
@@ -25,7 +25,7 @@ pub(super) fn profile(name: &str, syscalls: &[&str]) -> Value {
 }
 
 /// A cache that was told of these.
-pub(super) fn cache(documents: &[Value]) -> Cache {
+pub(super) fn cache(documents: &[Value]) -> Cache<Kept> {
     let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
     let watches = Resource::PROFILES.into_iter().chain([settings]);
     let watches: Vec<Watch> = watches.map(|resource| Watch { resource, namespace: None }).collect();

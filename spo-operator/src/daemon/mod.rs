@@ -8,6 +8,7 @@
 //!
 //! * [`settings`]: what it is to do.
 //! * [`news`]: what of all that watches tell matters.
+//! * [`kept`]: what is kept of it.
 //! * [`plan`]: what the node should have; compiles only what changed.
 //! * [`agent`]: one round on the host.
 //! * [`status`]: the objects that say where profiles stand.
@@ -37,6 +38,7 @@ pub mod enter;
 pub mod events;
 #[cfg(test)]
 mod fixture;
+pub mod kept;
 pub mod leave;
 pub mod news;
 pub mod plan;

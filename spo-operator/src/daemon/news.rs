@@ -1,4 +1,4 @@
-//! What of all that watches tell is news to an agent, and what of it is kept.
+//! What of all that watches tell is news to an agent.
 
 use std::{
     collections::HashMap,
@@ -49,31 +49,6 @@ fn digest(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Without what no agent reads: it would be kept for every profile.
-pub fn lean(event: watcher::Event<Value>) -> watcher::Event<Value> {
-    let strip = |mut document: Value| {
-        if let Some(fields) = document.as_object_mut() {
-            fields.remove("status");
-        }
-        for field in ["ownerReferences", "finalizers", "selfLink"] {
-            if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.remove(field);
-            }
-        }
-        if let Some(annotations) =
-            document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
-        {
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        }
-        document
-    };
-    match event {
-        watcher::Event::Apply(document) => watcher::Event::Apply(strip(document)),
-        watcher::Event::InitApply(document) => watcher::Event::InitApply(strip(document)),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -105,16 +80,5 @@ mod tests {
         }
         seen.is_news(&watch, &watcher::Event::Delete(document.clone()));
         assert!(seen.is_news(&watch, &watcher::Event::Apply(document)), "it came back");
-    }
-
-    #[test]
-    fn what_no_agent_reads_is_not_kept() {
-        let mut document = profile("web", &["read"]);
-        document["status"] = json!({ "activeWorkloads": ["x"] });
-        document["metadata"]["annotations"] =
-            json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}", "other": "stays" });
-        let watcher::Event::Apply(lean) = lean(watcher::Event::Apply(document)) else { panic!() };
-        assert!(lean.get("status").is_none());
-        assert_eq!(lean["metadata"]["annotations"], json!({ "other": "stays" }));
     }
 }

@@ -7,16 +7,15 @@
 //! A profile is compiled again only if it, something it builds on, or what is allowed has changed.
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{DefaultHasher, Hasher as _},
 };
 
-use serde_json::Value;
 use spo_model::{
-    Diagnostic,
+    Diagnostic, FieldPath,
     kind::Kind,
     names::{NamespaceName, ProfileKey},
-    object::AnyObject,
     status::ProfileState,
 };
 use spo_node::{
@@ -27,10 +26,13 @@ use spo_node::{
     restrictions::Restrictions,
 };
 
-use super::settings::{Kinds, Settings};
+use super::{
+    kept::Kept,
+    settings::{Kinds, Settings},
+};
 use crate::cluster::{
     resource::Resource,
-    watch::{Cache, Entry, Name},
+    watch::{Cache, Name},
 };
 
 /// One profile object of the cluster.
@@ -51,21 +53,15 @@ pub struct Subject {
 }
 
 impl Subject {
-    fn of(resource: Resource, name: &Name, entry: &Entry) -> Option<Self> {
+    fn of(resource: Resource, name: &Name, kept: &Kept) -> Option<Self> {
         let namespace = Some(name.0.as_str()).filter(|namespace| !namespace.is_empty());
-        let key = ProfileKey::new(namespace, &name.1).ok()?;
-        let field = |field: &str| match entry {
-            Entry::Object(object) => object.metadata().other.get(field).cloned(),
-            Entry::Unreadable(_, document) => document.get("metadata").and_then(|m| m.get(field)).cloned(),
-        };
-        let text = |name: &str| field(name).as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
         Some(Self {
             resource,
-            key,
-            uid: text("uid"),
-            generation: field("generation").as_ref().and_then(Value::as_i64).unwrap_or_default(),
-            deleting: field("deletionTimestamp").is_some(),
-            created: text("creationTimestamp"),
+            key: ProfileKey::new(namespace, &name.1).ok()?,
+            uid: kept.uid.to_string(),
+            generation: kept.generation,
+            deleting: kept.deleting,
+            created: kept.created.to_string(),
         })
     }
 
@@ -168,22 +164,24 @@ impl Builder {
     /// `kubelet` is the directory of the kubelet, relative to the root.
     pub fn plan(
         &mut self,
-        cache: &Cache,
+        cache: &Cache<Kept>,
         kinds: Kinds,
         settings: &Settings,
         ledger: &Ledger,
         kubelet: &str,
     ) -> Plan {
-        let mut subjects: Vec<(Subject, &Entry)> = cache
+        let mut subjects: Vec<(Subject, &Kept)> = cache
             .entries()
             .filter(|(resource, ..)| resource.kind().is_profile())
-            .filter_map(|(resource, name, entry)| Some((Subject::of(resource, name, entry)?, entry)))
+            .filter_map(|(resource, name, kept)| Some((Subject::of(resource, name, kept)?, kept)))
             .collect();
         subjects.sort_by(|(a, _), (b, _)| {
             (&a.created, &a.key, a.resource).cmp(&(&b.created, &b.key, b.resource))
         });
-        let objects = || subjects.iter().filter_map(|(subject, entry)| Some((subject, entry.object()?)));
-        let (library, bases) = library(objects(), cache.namespace_of(SETTINGS));
+        let bases = Bases::of(&subjects);
+        let bases_number = bases.number();
+        // Nothing needs it while nothing has to be compiled.
+        let library = LazyCell::new(|| bases.library(cache.namespace_of(SETTINGS)));
         let everything = Restrictions::default();
         let (allowed, settings_problem) = match &settings.allowed {
             Ok(allowed) => (allowed, None),
@@ -195,35 +193,29 @@ impl Builder {
             ..Plan::default()
         };
         let mut previous = std::mem::take(&mut self.built);
-        for (subject, entry) in subjects {
+        for (subject, kept) in &subjects {
             let id = (subject.resource, subject.key.clone());
             let verdict = if let Some(why) = kinds.off(subject.kind()) {
                 Verdict::Nothing(ProfileState::Disabled, Some(why))
+            } else if let Some(reason) = kept.problem() {
+                refused(reason.to_owned(), ErrorReason::Invalid, true)
             } else {
-                match entry {
-                    Entry::Unreadable(reason, _) => refused(reason.clone(), ErrorReason::Invalid, true),
-                    Entry::Object(object) => {
-                        let input = input(&subject, object, bases, rules);
-                        let built = match previous.remove(&id).filter(|built| built.input == input) {
-                            Some(built) => built,
-                            None => {
-                                self.compiled += 1;
-                                let desired = Desired::of(object, &library, allowed)
-                                    .unwrap_or(Desired::Nothing(ProfileState::Disabled));
-                                Built { input, desired: at(desired, kubelet) }
-                            }
-                        };
-                        let verdict = judge(built.desired, &id, settings_problem, ledger, &mut plan);
-                        let (verdict, rest) = verdict;
-                        self.built.insert(id, Built { input, desired: rest });
-                        verdict
+                let input = input(subject, kept, bases_number, rules);
+                let built = match previous.remove(&id).filter(|built| built.input == input) {
+                    Some(built) => built.desired,
+                    None => {
+                        self.compiled += 1;
+                        at(compile(kept, &library, allowed), kubelet)
                     }
-                }
+                };
+                let (verdict, desired) = judge(built, &id, settings_problem, ledger, &mut plan);
+                self.built.insert(id, Built { input, desired });
+                verdict
             };
             if let Verdict::Refused(Refusal { keep: true, .. }) = &verdict {
                 plan.kept.insert((subject.kind(), subject.key.clone()));
             }
-            plan.verdicts.push((subject, verdict));
+            plan.verdicts.push((subject.clone(), verdict));
         }
         plan
     }
@@ -320,45 +312,50 @@ fn message(problems: &[Diagnostic], reason: ErrorReason) -> String {
 /// What is watched in the operator's own namespace alone.
 const SETTINGS: Resource = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
 
-/// The profiles that others build on, and a number that stands for them.
-fn library<'a>(
-    objects: impl Iterator<Item = (&'a Subject, &'a AnyObject)> + Clone,
-    shared: Option<&NamespaceName>,
-) -> (Library, u64) {
-    let wanted: BTreeSet<(Kind, String)> = objects.clone().flat_map(|(_, object)| bases(object)).collect();
-    let mut library = shared.cloned().map_or_else(Library::default, Library::sharing);
-    let mut hasher = DefaultHasher::new();
-    for (subject, object) in objects {
-        if wanted.contains(&(object.kind(), object.name().to_owned())) {
-            library.add(object);
-            (subject.resource, &subject.key, &subject.uid, subject.generation).hash(&mut hasher);
-        }
-    }
-    (library, hasher.finish())
-}
+/// The profiles that others build on.
+struct Bases<'a>(Vec<(&'a Subject, &'a Kept)>);
 
-/// The names that a profile builds on.
-fn bases(object: &AnyObject) -> Vec<(Kind, String)> {
-    match object {
-        AnyObject::SeccompProfile(profile) => {
-            let base = profile.spec.base_profile_name.as_ref();
-            base.map(|name| (Kind::SeccompProfile, name.as_str().to_owned())).into_iter().collect()
+impl<'a> Bases<'a> {
+    fn of(subjects: &'a [(Subject, &'a Kept)]) -> Self {
+        let wanted: BTreeSet<(Kind, &str)> = subjects
+            .iter()
+            .flat_map(|(_, kept)| kept.bases.iter().map(|(kind, name)| (*kind, &**name)))
+            .collect();
+        let is_base = |subject: &Subject| wanted.contains(&(subject.kind(), subject.key.name.as_str()));
+        let found = subjects.iter().filter(|(subject, _)| is_base(subject));
+        Self(found.map(|(subject, kept)| (subject, *kept)).collect())
+    }
+
+    /// Stands for all of them.
+    fn number(&self) -> u64 {
+        let each = self.0.iter().map(|(s, _)| (s.resource, &s.key, &s.uid, s.generation));
+        hash(&each.collect::<Vec<_>>())
+    }
+
+    fn library(&self, shared: Option<&NamespaceName>) -> Library {
+        let mut library = shared.cloned().map_or_else(Library::default, Library::sharing);
+        for (_, kept) in &self.0 {
+            if let Ok(object) = kept.object() {
+                library.add(&object);
+            }
         }
-        AnyObject::SelinuxProfile(profile) => profile
-            .spec
-            .inherits()
-            .into_iter()
-            .map(|inherit| (Kind::SelinuxProfile, inherit.name.to_string()))
-            .collect(),
-        _ => Vec::new(),
+        library
     }
 }
 
-fn input(subject: &Subject, object: &AnyObject, library: u64, rules: u64) -> u64 {
-    let partial = object.metadata().is_partial();
-    let library = if bases(object).is_empty() { 0 } else { library };
+fn compile(kept: &Kept, library: &Library, allowed: &Restrictions) -> Desired {
+    match kept.object() {
+        Ok(object) => {
+            Desired::of(&object, library, allowed).unwrap_or(Desired::Nothing(ProfileState::Disabled))
+        }
+        Err(reason) => Desired::Refused(vec![Diagnostic::error("unreadable", FieldPath::root(), reason)]),
+    }
+}
+
+fn input(subject: &Subject, kept: &Kept, bases: u64, rules: u64) -> u64 {
+    let bases = if kept.bases.is_empty() { 0 } else { bases };
     let rules = if subject.kind() == Kind::SeccompProfile { rules } else { 0 };
-    hash(&(&subject.uid, subject.generation, partial, library, rules))
+    hash(&(&subject.uid, subject.generation, kept.partial, bases, rules))
 }
 
 fn hash(value: &impl std::hash::Hash) -> u64 {
@@ -387,7 +384,7 @@ fn seccomp_path(path: &HostPath, kubelet: &str) -> Option<HostPath> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use spo_model::daemon::StatusMode;
 
     use super::*;

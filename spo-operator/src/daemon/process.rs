@@ -24,7 +24,7 @@ use super::{
     agent::{Agent, HOST_ROOT, Options, Round},
     events::{Transitions, event},
     leave::is_uninstall,
-    news::{Seen, lean},
+    news::Seen,
     reporter::{Reporter, Write},
     settings::Kinds,
     status::{Reporting, per_node, per_profile},
@@ -283,7 +283,7 @@ impl Loop {
         }
         let now = Instant::now();
         if let Some(agent) = &mut self.agent {
-            agent.cache.apply((watch, lean(event)));
+            agent.cache.apply((watch, event));
         }
         self.dirty = Some((self.dirty.map_or(now, |(first, _)| first), now));
     }

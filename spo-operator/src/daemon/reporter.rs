@@ -25,7 +25,7 @@ use crate::cluster::watch::{Name, identity};
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The time between two writes of the one object of a node.
-const PACE: Duration = Duration::from_millis(500);
+const PACE: Duration = Duration::from_secs(1);
 
 /// The first and the longest wait behind a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));

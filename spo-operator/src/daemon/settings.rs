@@ -3,11 +3,8 @@
 use spo_model::{daemon::StatusMode, kind::Kind, object::AnyObject};
 use spo_node::restrictions::Restrictions;
 
-use crate::cluster::{
-    names,
-    resource::Resource,
-    watch::{Cache, Entry},
-};
+use super::kept::Kept;
+use crate::cluster::{names, resource::Resource, watch::Cache};
 
 /// The kinds that are put on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,22 +55,20 @@ pub struct Settings {
 impl Settings {
     /// The settings among what is watched: the object of the well-known name, else the first. Without one,
     /// everything is allowed.
-    pub fn of(cache: &Cache) -> Self {
+    pub fn of(cache: &Cache<Kept>) -> Self {
         let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
-        let mut all: Vec<_> = cache.entries().filter(|(resource, ..)| *resource == settings).collect();
-        all.sort_by_key(|(_, name, _)| (name.1 != names::SPOD, *name));
-        match all.first() {
+        let all = cache.entries().filter(|(resource, ..)| *resource == settings);
+        let first = all.min_by_key(|(_, name, _)| (name.1 != names::SPOD, *name));
+        match first.map(|(_, _, kept)| kept.object()) {
             None => Self { allowed: Ok(Restrictions::default()), mode: Some(StatusMode::default()) },
-            Some((_, _, Entry::Unreadable(reason, _))) => Self { allowed: Err(reason.clone()), mode: None },
-            Some((_, _, Entry::Object(object))) => match &**object {
-                AnyObject::SecurityProfilesOperatorDaemon(daemon) => Self {
-                    allowed: Restrictions::of(&daemon.spec).map_err(|problems| {
-                        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-                    }),
-                    mode: Some(daemon.spec.status_mode.unwrap_or_default()),
-                },
-                other => Self { allowed: Err(format!("{} is no settings", other.kind())), mode: None },
+            Some(Err(reason)) => Self { allowed: Err(reason), mode: None },
+            Some(Ok(AnyObject::SecurityProfilesOperatorDaemon(daemon))) => Self {
+                allowed: Restrictions::of(&daemon.spec).map_err(|problems| {
+                    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                }),
+                mode: Some(daemon.spec.status_mode.unwrap_or_default()),
             },
+            Some(Ok(other)) => Self { allowed: Err(format!("{} is no settings", other.kind())), mode: None },
         }
     }
 }

@@ -28,6 +28,9 @@ const SHORT_MESSAGE: usize = 256;
 /// The most of all messages that the object of a node carries, in bytes; an object has to stay below 1.5 MiB.
 const ALL_MESSAGES: usize = 512 << 10;
 
+/// The labels by which people and managers find the objects.
+const LABELS: [&str; 3] = [names::PROFILE_ID_LABEL, names::PROFILE_KIND_LABEL, names::NODE_LABEL];
+
 /// The node that reports.
 #[derive(Clone, Debug)]
 pub struct Reporting {
@@ -75,8 +78,8 @@ fn sha256(text: &str) -> String {
 pub struct NodeStatus {
     /// Namespace and name.
     pub name: Name,
-    /// The labels of ours.
-    labels: BTreeMap<String, String>,
+    /// The values of [`LABELS`].
+    labels: [Option<String>; 3],
     /// Kind, name and uid of the profile.
     owner: Option<[String; 3]>,
     node: String,
@@ -90,10 +93,7 @@ impl NodeStatus {
         let metadata = document.get("metadata")?;
         let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
         let name = (text(metadata, "namespace").unwrap_or_default(), text(metadata, "name")?);
-        let labels = metadata.get("labels").and_then(Value::as_object);
-        let ours = [names::PROFILE_ID_LABEL, names::PROFILE_KIND_LABEL, names::NODE_LABEL];
-        let labels = labels.into_iter().flatten().filter(|(key, _)| ours.contains(&key.as_str()));
-        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        let labels = LABELS.map(|label| text(metadata.get("labels")?, label));
         let owner = match metadata.get("ownerReferences").and_then(Value::as_array).map(Vec::as_slice) {
             None | Some([]) => None,
             Some([one]) => {
@@ -106,7 +106,7 @@ impl NodeStatus {
         let status = document.get("status").cloned().unwrap_or_else(|| json!({}));
         Some(Self {
             name,
-            labels: labels.collect(),
+            labels,
             owner,
             node: document.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default().to_owned(),
             // What cannot be read is different from whatever we want to say.
@@ -133,7 +133,10 @@ impl NodeStatus {
         if !self.name.0.is_empty() {
             metadata.insert("namespace".to_owned(), json!(self.name.0));
         }
-        metadata.insert("labels".to_owned(), json!(self.labels));
+        let labels = LABELS.into_iter().zip(&self.labels);
+        let labels: BTreeMap<_, _> =
+            labels.filter_map(|(label, value)| Some((label, value.as_ref()?))).collect();
+        metadata.insert("labels".to_owned(), json!(labels));
         let version = format!("{GROUP}/{}", Version::V1);
         if let Some([kind, name, uid]) = &self.owner {
             let owner = json!([{ "apiVersion": version, "kind": kind, "name": name, "uid": uid,
@@ -159,15 +162,11 @@ pub fn per_profile(standings: &[Standing], reporting: &Reporting) -> BTreeMap<Na
             name = second_name(&name);
         }
         let namespace = key.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
-        let labels = [
-            (names::PROFILE_ID_LABEL, profile_id(kind, key.name.as_str())),
-            (names::PROFILE_KIND_LABEL, kind.to_string()),
-            (names::NODE_LABEL, reporting.node_label()),
-        ];
+        let labels = [profile_id(kind, key.name.as_str()), kind.to_string(), reporting.node_label()];
         let name = (namespace, name);
         let object = NodeStatus {
             name: name.clone(),
-            labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            labels: labels.map(Some),
             owner: Some([subject.resource.spelling().to_owned(), key.name.to_string(), subject.uid.clone()]),
             node: reporting.node.clone(),
             status: NodeStatusStatus {
@@ -211,7 +210,7 @@ pub fn per_node(standings: &[Standing], reporting: &Reporting) -> BTreeMap<Name,
         profiles: Some(profiles),
         ..NodeStatusStatus::default()
     };
-    let labels = [(names::NODE_LABEL.to_owned(), reporting.node_label())].into();
+    let labels = [None, None, Some(reporting.node_label())];
     let node = reporting.node.clone();
     [(name.clone(), NodeStatus { name, labels, owner: None, node, status })].into()
 }

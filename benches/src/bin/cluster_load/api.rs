@@ -10,7 +10,9 @@ use spo_tests::{
 
 use crate::{
     figures::{Column, Figure, megabytes},
-    memory, profiles,
+    memory,
+    mode::Mode,
+    profiles,
     states::States,
 };
 
@@ -29,13 +31,23 @@ pub(crate) struct Arguments {
     /// How many profiles are then applied one at a time.
     #[arg(long, default_value_t = 100)]
     single: usize,
+    /// How nodes report; both if it is not given.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
     /// For how many seconds nothing may be written when nothing changes.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle: u64,
 }
 
 pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Column>, Box<dyn Error>> {
+    Mode::chosen(arguments.mode).into_iter().map(|mode| run(arguments, mode)).collect()
+}
+
+fn run(arguments: &Arguments, mode: Mode) -> Result<Column, Box<dyn Error>> {
     let mut fleet = Fleet::start(arguments.agents)?.ok_or("an API server cannot be started here")?;
+    eprintln!("{} agents have been started", arguments.agents);
+    fleet.kubectl(&mode.patch(OPERATOR), "")?;
+    thread::sleep(Duration::from_secs(3));
     let mut states = States::of(fleet.server.follow(&States::arguments(NAMESPACE))?)?;
     let mut log = fleet.log()?;
     for number in 0..arguments.single {
@@ -55,6 +67,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Column>, Box<dyn Erro
     let each = log.writes_of(OPERATOR)?.len() as f64 / arguments.single.max(1) as f64;
     figures.push(Figure::new("writes for one profile", each, ""));
 
+    let before = watch_events(&fleet)?;
     let documents = profiles::documents(NAMESPACE, "many", 0..arguments.profiles, arguments.names);
     fleet.kubectl(&["apply", "--server-side", "-f", "-"], &documents)?;
     states.until_installed(arguments.single + arguments.profiles)?;
@@ -64,6 +77,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Column>, Box<dyn Erro
         eprintln!("{count:6} {user} {verb} {resource}");
     }
     figures.push(Figure::new(format!("writes for {} profiles", arguments.profiles), writes.len() as f64, ""));
+    figures.push(Figure::new("watch events for them", watch_events(&fleet)? - before, ""));
     thread::sleep(Duration::from_secs(arguments.idle));
     let idle = log.writes_of(OPERATOR)?;
     let what = format!("writes in {} s without a change", arguments.idle);
@@ -75,5 +89,15 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Column>, Box<dyn Erro
         figures.push(Figure::new(format!("{kind}, without the binary"), megabytes(memory.own), "MB"));
         figures.push(Figure::new(format!("{kind}, at most"), megabytes(memory.peak), "MB"));
     }
-    Ok(vec![Column { name: format!("{} agents", arguments.agents), figures }])
+    Ok(Column { name: format!("{} agents, {}", arguments.agents, mode.name()), figures })
+}
+
+/// How many events of our group the API server has sent to its watchers (`apiserver_watch_events_total`).
+fn watch_events(fleet: &Fleet) -> Result<f64, Box<dyn Error>> {
+    let metrics = fleet.kubectl(&["get", "--raw", "/metrics"], "")?;
+    let ours = metrics.lines().filter(|line| {
+        line.starts_with("apiserver_watch_events_total{")
+            && line.contains("security-profiles-operator.x-k8s.io")
+    });
+    Ok(ours.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
 }

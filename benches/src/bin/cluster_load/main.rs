@@ -16,6 +16,7 @@
 mod api;
 mod figures;
 mod memory;
+mod mode;
 mod nodes;
 mod profiles;
 mod states;
@@ -30,7 +31,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// the cluster. The exit code is 1 if a goal is missed with --check.
 #[derive(Parser, Debug)]
 #[command(
-    after_help = "Examples:\n  cluster_load nodes\n  cluster_load nodes --mode per-node --profiles 1000 --output json\n\n\
+    after_help = "Examples:\n  cluster_load nodes\n  cluster_load nodes --mode per-node --profiles 1000 --output json\n  \
+    cluster_load api --agents 200 --profiles 500 --single 10\n\n\
     SPO_OPERATOR_BINARY=FILE measures that binary instead of building one."
 )]
 struct Arguments {

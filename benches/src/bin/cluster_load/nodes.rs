@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 use spo_tests::{
     audit::{self, AuditLog},
@@ -16,7 +16,9 @@ use spo_tests::{
 
 use crate::{
     figures::{Column, Figure, megabytes},
-    memory, profiles,
+    memory,
+    mode::Mode,
+    profiles,
     states::{States, until},
 };
 
@@ -40,23 +42,11 @@ pub(crate) struct Arguments {
     idle: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// One status for each profile and node.
-    PerProfile,
-    /// One status for each node.
-    PerNode,
-}
-
 pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Column>, Box<dyn Error>> {
     if !Cluster::is_possible("cluster_load", PROGRAMS) {
         return Err("a cluster cannot be started here".into());
     }
-    let modes = match arguments.mode {
-        Some(mode) => vec![mode],
-        None => vec![Mode::PerProfile, Mode::PerNode],
-    };
-    modes.into_iter().map(|mode| run(arguments, mode)).collect()
+    Mode::chosen(arguments.mode).into_iter().map(|mode| run(arguments, mode)).collect()
 }
 
 fn run(arguments: &Arguments, mode: Mode) -> Result<Column, Box<dyn Error>> {
@@ -65,10 +55,7 @@ fn run(arguments: &Arguments, mode: Mode) -> Result<Column, Box<dyn Error>> {
     cluster.add_nodes(3)?;
     eprintln!("three nodes are ready; installing the operator");
     let mut figures = vec![install(&cluster)?];
-    if mode == Mode::PerNode {
-        let patch = r#"{"spec":{"statusMode":"PerNode"}}"#;
-        cluster.good(&["patch", "spod", "spod", "-n", OPERATOR, "--type=merge", "-p", patch], "")?;
-    }
+    cluster.good(&mode.patch(OPERATOR), "")?;
     cluster.good(&["create", "namespace", NAMESPACE], "")?;
     let file = cluster.dir().join("profiles.yaml");
     fs::write(&file, profiles::documents(NAMESPACE, "profile", 0..arguments.profiles, arguments.names))?;
@@ -114,11 +101,7 @@ fn run(arguments: &Arguments, mode: Mode) -> Result<Column, Box<dyn Error>> {
     figures.extend(memory_of_all(&cluster));
     let size = fs::metadata(operator_image::binary()?)?.len();
     figures.push(Figure::new("binary", megabytes(size as f64), "MB").goal(30.0).peer(155.0));
-    let name = match mode {
-        Mode::PerProfile => "a status per profile and node",
-        Mode::PerNode => "a status per node",
-    };
-    Ok(Column { name: name.to_owned(), figures })
+    Ok(Column { name: mode.name().to_owned(), figures })
 }
 
 /// Installs the operator and waits until every pod is ready: three of the manager, three of the webhook, an agent for
