@@ -5,10 +5,7 @@
 //!                                                                   └─stale──► node statuses of nobody
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PodSpec;
 use kube::runtime::watcher::Event;
@@ -23,10 +20,10 @@ use super::{
     facts::{Id, NodeStatus, Profile},
     membership::{NodeFacts, runs_on},
     mirror::Mirror,
-    texts::Texts,
+    reports::Reports,
 };
 use crate::{
-    aggregate::{Report, Summary},
+    aggregate::Summary,
     cluster::{names, watch::Name},
     metrics::cluster::States,
     workloads::Use,
@@ -72,23 +69,16 @@ pub struct Watches {
     pub pods: usize,
 }
 
-/// Namespace and name of a node status.
-type StatusName = Arc<(Arc<str>, Box<str>)>;
-
 /// What is known.
 #[derive(Debug)]
 pub struct Index {
     watches: Watches,
     profiles: Mirror<Id, Profile>,
-    statuses: Mirror<StatusName, NodeStatus>,
-    /// What node statuses have in common.
-    texts: Texts,
+    reports: Reports,
     nodes: Mirror<Box<str>, NodeFacts>,
     agents: Mirror<Name, Box<PodSpec>>,
     pods: Mirror<Name, PodFacts>,
     bindings: Bindings,
-    /// Which node says something about a profile, and in which node status.
-    heard: BTreeMap<Id, BTreeMap<Arc<str>, StatusName>>,
     /// Which pods use a name.
     used: BTreeMap<Use, BTreeSet<Name>>,
     /// Which profiles have a name.
@@ -114,13 +104,11 @@ impl Index {
         Self {
             watches,
             profiles: Mirror::default(),
-            statuses: Mirror::default(),
-            texts: Texts::default(),
+            reports: Reports::default(),
             nodes: Mirror::default(),
             agents: Mirror::default(),
             pods: Mirror::default(),
             bindings: Bindings::default(),
-            heard: BTreeMap::new(),
             used: BTreeMap::new(),
             named: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -140,12 +128,7 @@ impl Index {
                     self.dirty.insert(id);
                 }
             }
-            Fact::Status(event) => {
-                let event = self.compact(event);
-                for (name, before) in self.statuses.apply(watch, event) {
-                    self.rehear(&name, before);
-                }
-            }
+            Fact::Status(event) => self.dirty.extend(self.reports.take_note(watch, event)),
             Fact::Node(event) => {
                 let done = matches!(event, Event::InitDone);
                 let changed = !self.nodes.apply(watch, event).is_empty();
@@ -174,7 +157,7 @@ impl Index {
     /// Whether every watch has listed what there is.
     pub fn is_complete(&self) -> bool {
         self.profiles.is_complete(self.watches.profiles)
-            && self.statuses.is_complete(self.watches.statuses)
+            && self.reports.is_complete(self.watches.statuses)
             && self.pods.is_complete(self.watches.pods)
             && self.nodes.is_complete(1)
             && self.agents.is_complete(1)
@@ -195,16 +178,14 @@ impl Index {
         if profile.deleting {
             return true;
         }
-        let Some(heard) = self.heard.get(id) else { return false };
+        let heard = self.reports.count(id);
         let mut ready = self.members.iter().filter(|(_, ready)| **ready).map(|(node, _)| node);
         // Counting first: while a roll-out is under way this is asked once for each node.
-        let few = heard.len() < self.members.len() && ready.clone().count() > heard.len();
-        !few && ready.all(|node| {
-            let status = heard.get(&**node).and_then(|name| self.statuses.get(name));
-            let current =
-                status.filter(|status| status.owner.as_ref().is_none_or(|uid| **uid == *profile.uid));
-            current.and_then(|status| status.report(id)).is_some_and(|r| r.is_about(profile.generation))
-        })
+        let few = heard < self.members.len() && ready.clone().count() > heard;
+        let has_spoken = |node: &str| {
+            self.reports.of(id, profile, node).is_some_and(|report| report.is_about(profile.generation))
+        };
+        heard > 0 && !few && ready.all(|node| has_spoken(node))
     }
 
     /// A profile as it is known.
@@ -259,13 +240,7 @@ impl Index {
         if !self.is_complete() {
             return Vec::new();
         }
-        let is_stale = |status: &NodeStatus| {
-            let profile = status.reports.first().and_then(|(id, _)| self.profiles.get(id));
-            let orphan = status.owner.as_ref().is_some_and(|uid| profile.is_none_or(|p| *p.uid != **uid));
-            orphan || self.nodes.get(&*status.node).is_none()
-        };
-        let stale = self.statuses.iter().filter(|(_, status)| is_stale(status));
-        stale.map(|(name, _)| (name.0.to_string(), name.1.to_string())).collect()
+        self.reports.stale(|id| self.profiles.get(id), |node| self.nodes.get(node).is_some())
     }
 
     fn users(&self, id: &Id) -> BTreeSet<&Name> {
@@ -282,12 +257,7 @@ impl Index {
     }
 
     fn status(&self, id: &Id, profile: &Profile, pods: &BTreeSet<&Name>, now: &str) -> Option<Value> {
-        let heard = self.heard.get(id);
-        let report = |node: &str| -> Option<&Report> {
-            let status = self.statuses.get(heard?.get(node)?)?;
-            let current = status.owner.as_ref().is_none_or(|uid| **uid == *profile.uid);
-            status.report(id).filter(|_| current)
-        };
+        let report = |node: &str| self.reports.of(id, profile, node);
         let members = self.members.iter().map(|(node, ready)| (&**node, *ready));
         let mut summary = Summary::of(members, profile.generation, report);
         let mut more = Vec::new();
@@ -348,55 +318,6 @@ impl Index {
                 ids.remove(id);
                 if ids.is_empty() {
                     self.named.remove(&name);
-                }
-            }
-        }
-    }
-
-    /// As it is kept: of the many node statuses each is as small as it can be.
-    fn compact(
-        &mut self,
-        event: Event<(Name, Option<NodeStatus>)>,
-    ) -> Event<(StatusName, Option<NodeStatus>)> {
-        let mut compact = |((namespace, name), mut status): (Name, Option<NodeStatus>)| {
-            let mut namespace = namespace.into();
-            self.texts.share(&mut namespace);
-            if let Some(status) = &mut status {
-                status.share(&mut self.texts);
-            }
-            (Arc::new((namespace, name.into())), status)
-        };
-        match event {
-            Event::Apply(told) => Event::Apply(compact(told)),
-            Event::Delete(told) => Event::Delete(compact(told)),
-            Event::InitApply(told) => Event::InitApply(compact(told)),
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
-        }
-    }
-
-    fn rehear(&mut self, name: &StatusName, before: Option<NodeStatus>) {
-        let after = self.statuses.get(name);
-        if let Some(status) = &before {
-            for (id, _) in &status.reports {
-                if let Some(nodes) = self.heard.get_mut(id) {
-                    if nodes.get(&status.node) == Some(name) {
-                        nodes.remove(&status.node);
-                    }
-                    if nodes.is_empty() {
-                        self.heard.remove(id);
-                    }
-                }
-                if after.is_none_or(|after| after.report(id) != status.report(id)) {
-                    self.dirty.insert(id.clone());
-                }
-            }
-        }
-        if let Some(status) = after {
-            for (id, _) in &status.reports {
-                self.heard.entry(id.clone()).or_default().insert(status.node.clone(), name.clone());
-                if before.as_ref().is_none_or(|before| before.report(id) != status.report(id)) {
-                    self.dirty.insert(id.clone());
                 }
             }
         }
@@ -483,7 +404,7 @@ fn finalizers(profile: &Profile, used: bool) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::resource::Resource;
+    use crate::{aggregate::Report, cluster::resource::Resource};
 
     const SECCOMP: Resource = Resource::Of(Kind::SeccompProfile);
 

@@ -35,6 +35,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    kinds::{ApiKind, BUDGETS, DAEMON_SETS, DEPLOYMENTS, KINDS, MONITORS, MUTATING, SERVICES, VALIDATING},
     rendering::{Renderer, Surroundings},
     rollout::{Rollout, condition},
     trust::Bundle,
@@ -98,84 +99,6 @@ enum Told {
     Agents(Box<Event<DaemonSet>>),
     Other(&'static ApiKind, Event<ObjectMeta>),
     Named(&'static ApiKind, &'static str, Option<ObjectMeta>),
-}
-
-/// A kind of object that is rendered.
-#[derive(Debug)]
-struct ApiKind {
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    namespaced: bool,
-}
-
-const fn kind(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-) -> ApiKind {
-    ApiKind { group, version, kind, plural, namespaced: true }
-}
-
-const DAEMON_SETS: ApiKind = kind("apps", "v1", "DaemonSet", "daemonsets");
-const DEPLOYMENTS: ApiKind = kind("apps", "v1", "Deployment", "deployments");
-const SERVICES: ApiKind = kind("", "v1", "Service", "services");
-const BUDGETS: ApiKind = kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
-const MONITORS: ApiKind = kind("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors");
-const MUTATING: ApiKind = ApiKind {
-    namespaced: false,
-    ..kind(
-        "admissionregistration.k8s.io",
-        "v1",
-        "MutatingWebhookConfiguration",
-        "mutatingwebhookconfigurations",
-    )
-};
-const VALIDATING: ApiKind = ApiKind {
-    namespaced: false,
-    ..kind(
-        "admissionregistration.k8s.io",
-        "v1",
-        "ValidatingWebhookConfiguration",
-        "validatingwebhookconfigurations",
-    )
-};
-
-/// The kinds that are rendered; nothing of another kind is applied or deleted.
-static KINDS: [&ApiKind; 7] =
-    [&DAEMON_SETS, &DEPLOYMENTS, &SERVICES, &BUDGETS, &MONITORS, &MUTATING, &VALIDATING];
-
-impl ApiKind {
-    fn of(object: &Value) -> Option<&'static Self> {
-        let kind = KINDS.into_iter().find(|kind| object["kind"] == kind.kind)?;
-        (object["apiVersion"] == kind.resource().api_version).then_some(kind)
-    }
-
-    fn resource(&self) -> ApiResource {
-        let api_version = match self.group {
-            "" => self.version.to_owned(),
-            group => format!("{group}/{}", self.version),
-        };
-        ApiResource {
-            group: self.group.to_owned(),
-            version: self.version.to_owned(),
-            api_version,
-            kind: self.kind.to_owned(),
-            plural: self.plural.to_owned(),
-        }
-    }
-
-    fn api<K>(&self, client: &Client, namespace: &str) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>,
-    {
-        match self.namespaced {
-            true => Api::namespaced_with(client.clone(), namespace, &self.resource()),
-            false => Api::all_with(client.clone(), &self.resource()),
-        }
-    }
 }
 
 fn events(client: &Client, namespace: &NamespaceName) -> stream::SelectAll<BoxStream<'static, Told>> {

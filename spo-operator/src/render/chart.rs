@@ -17,6 +17,7 @@ use super::{
     container::variable,
     manifests::{self, File, FileError, Webhook, document},
     policy,
+    replicas::MANAGER,
 };
 
 /// The chart's generated files.
@@ -32,7 +33,7 @@ pub(super) fn files() -> Result<Vec<File>, FileError> {
     policies.extend(
         policy::network(NAMESPACE).into_iter().map(|p| Part::when("$.Values.networkPolicy.enabled", p)),
     );
-    policies.push(Part::when("$.Values.podDisruptionBudget.enabled", manifests::budget(NAMESPACE)));
+    policies.push(Part::when("$.Values.podDisruptionBudget.enabled", MANAGER.budget(NAMESPACE)));
     all.push(template("policies", policies)?);
     let token = account::metrics_token(NAMESPACE);
     all.push(template(

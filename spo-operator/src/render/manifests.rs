@@ -17,7 +17,9 @@ use spo_model::{crd, daemon::DaemonSpec, kind::Scope};
 use super::{
     Environment, account, chart,
     container::{add_probes, container, resources, variable},
-    object, own, pod_labels, policy, selector, webhooks,
+    object, own, policy,
+    replicas::MANAGER,
+    webhooks,
 };
 use crate::cluster::names;
 
@@ -89,7 +91,7 @@ pub fn operator(environment: &Environment, webhook: Webhook) -> Vec<Value> {
         objects.extend(webhooks::workload(&spec, environment));
         objects.extend(webhooks::configurations(&spec, environment));
     }
-    objects.push(budget(namespace));
+    objects.push(MANAGER.budget(namespace));
     objects.push(deployment(environment, webhook));
     objects.extend(rights);
     objects.push(account::metrics_token(namespace));
@@ -143,16 +145,6 @@ pub(super) fn profiles(namespace: &str) -> Value {
     map
 }
 
-pub(super) fn budget(namespace: &str) -> Value {
-    let mut budget = object("policy/v1", "PodDisruptionBudget", Some(namespace), names::OPERATOR, "manager");
-    budget["spec"] = json!({
-        "maxUnavailable": 1,
-        "selector": selector(names::OPERATOR),
-        "unhealthyPodEvictionPolicy": "AlwaysAllow",
-    });
-    budget
-}
-
 /// The manager.
 pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
     let mut arguments = vec!["manager".to_owned(), format!("--metrics-port={}", names::HTTPS_PORT)];
@@ -175,34 +167,10 @@ pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
     }
     container["volumeMounts"] = json!([{ "name": "metrics-certificate", "readOnly": true,
         "mountPath": names::METRICS_CERTIFICATE_DIR }]);
-    let mut deployment =
-        object("apps/v1", "Deployment", Some(&environment.namespace), names::OPERATOR, "manager");
-    deployment["metadata"]["labels"]["name"] = json!(names::OPERATOR);
-    deployment["spec"] = json!({
-        "replicas": 3,
-        "revisionHistoryLimit": 3,
-        "selector": selector(names::OPERATOR),
-        "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 1, "maxSurge": 1 } },
-        "template": {
-            "metadata": { "labels": pod_labels("manager", names::OPERATOR) },
-            "spec": {
-                "serviceAccountName": names::OPERATOR,
-                "nodeSelector": { "kubernetes.io/os": "linux" },
-                "terminationGracePeriodSeconds": 30,
-                "securityContext": {
-                    "runAsNonRoot": true,
-                    "fsGroup": names::UNPRIVILEGED,
-                    "seccompProfile": { "type": "RuntimeDefault" },
-                },
-                // The manager itself makes it.
-                "volumes": [{ "name": "metrics-certificate", "secret": { "secretName": names::METRICS_SECRET,
-                    "optional": true, "defaultMode": 0o440 } }],
-                "affinity": webhooks::apart(names::OPERATOR),
-                "tolerations": webhooks::control_plane(),
-                "containers": [container],
-            },
-        },
-    });
+    // The manager itself makes it.
+    let volumes = json!([{ "name": "metrics-certificate", "secret": { "secretName": names::METRICS_SECRET,
+        "optional": true, "defaultMode": 0o440 } }]);
+    let mut deployment = MANAGER.deployment(&environment.namespace, container, volumes);
     deployment["metadata"]["labels"]["app.kubernetes.io/version"] = json!(env!("CARGO_PKG_VERSION"));
     deployment
 }

@@ -19,6 +19,7 @@ pub mod manifests;
 mod monitoring;
 pub mod own;
 mod policy;
+mod replicas;
 mod webhooks;
 
 use serde_json::{Map, Value, json};

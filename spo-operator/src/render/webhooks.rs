@@ -18,13 +18,14 @@ use spo_model::{
 use super::{
     Environment,
     container::{add_probes, container, resources},
-    data, object, pod_labels, pull_secrets, put, selector,
+    data, object, pull_secrets, put,
+    replicas::WEBHOOK,
 };
 use crate::cluster::names;
 
 /// The Service, the Deployment and its disruption budget.
 pub(super) fn workload(spec: &DaemonSpec, environment: &Environment) -> Vec<Value> {
-    vec![service(environment), deployment(spec, environment), budget(environment)]
+    vec![service(environment), deployment(spec, environment), WEBHOOK.budget(&environment.namespace)]
 }
 
 /// Both webhook configurations.
@@ -64,72 +65,13 @@ fn deployment(spec: &DaemonSpec, environment: &Environment) -> Value {
     container["resources"] = resources("50m", "24Mi", "128Mi");
     container["volumeMounts"] = json!([{ "name": "certificate", "mountPath": names::WEBHOOK_CERTIFICATE_DIR,
         "readOnly": true }]);
-    let mut pod = json!({
-        "serviceAccountName": names::WEBHOOK_ACCOUNT,
-        "nodeSelector": { "kubernetes.io/os": "linux" },
-        "terminationGracePeriodSeconds": 30,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "fsGroup": names::UNPRIVILEGED,
-            "seccompProfile": { "type": "RuntimeDefault" },
-        },
-        "affinity": apart(names::WEBHOOK),
-        "containers": [container],
-        "volumes": [{ "name": "certificate",
-            "secret": { "secretName": names::WEBHOOK_SECRET, "defaultMode": 0o440 } }],
-    });
-    let scheduling = spec.scheduling.as_ref();
-    let tolerations = scheduling.and_then(|s| data(s.tolerations.as_ref()));
-    put(&mut pod, "tolerations", Some(tolerations.unwrap_or_else(control_plane)));
-    let secrets = pull_secrets(spec.image_pull_secrets.as_ref(), &environment.pull_secrets);
-    put(&mut pod, "imagePullSecrets", secrets);
-    let mut deployment =
-        object("apps/v1", "Deployment", Some(&environment.namespace), names::WEBHOOK, "webhook");
-    deployment["metadata"]["labels"]["name"] = json!(names::WEBHOOK);
-    deployment["spec"] = json!({
-        "replicas": 3,
-        "revisionHistoryLimit": 3,
-        "selector": selector(names::WEBHOOK),
-        "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 1, "maxSurge": 1 } },
-        "template": {
-            "metadata": {
-                "labels": pod_labels("webhook", names::WEBHOOK),
-            },
-            "spec": pod,
-        },
-    });
+    let volumes = json!([{ "name": "certificate",
+        "secret": { "secretName": names::WEBHOOK_SECRET, "defaultMode": 0o440 } }]);
+    let mut deployment = WEBHOOK.deployment(&environment.namespace, container, volumes);
+    let pod = &mut deployment["spec"]["template"]["spec"];
+    put(pod, "tolerations", spec.scheduling.as_ref().and_then(|s| data(s.tolerations.as_ref())));
+    put(pod, "imagePullSecrets", pull_secrets(spec.image_pull_secrets.as_ref(), &environment.pull_secrets));
     deployment
-}
-
-/// Replicas on different nodes as far as there are any.
-pub(super) fn apart(name: &str) -> Value {
-    json!({
-        "podAntiAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [{
-                "weight": 100,
-                "podAffinityTerm": { "labelSelector": selector(name), "topologyKey": "kubernetes.io/hostname" },
-            }],
-        },
-    })
-}
-
-/// The taints of the control plane, where the replicas of small clusters may have to run.
-pub(super) fn control_plane() -> Value {
-    json!([
-        { "key": "node-role.kubernetes.io/master", "operator": "Exists", "effect": "NoSchedule" },
-        { "key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule" },
-    ])
-}
-
-fn budget(environment: &Environment) -> Value {
-    let mut budget =
-        object("policy/v1", "PodDisruptionBudget", Some(&environment.namespace), names::WEBHOOK, "webhook");
-    budget["spec"] = json!({
-        "maxUnavailable": 1,
-        "selector": selector(names::WEBHOOK),
-        "unhealthyPodEvictionPolicy": "AlwaysAllow",
-    });
-    budget
 }
 
 /// A webhook as the SPOD's options for its name want it: what they set replaces what is there as a whole.
