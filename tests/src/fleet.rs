@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    api_server::{ApiServer, commands, free_port},
+    api_server::{ApiServer, commands},
     audit::AuditLog,
     binary, installed, skip, workspace,
 };
@@ -140,7 +140,7 @@ impl Fleet {
         let mut command = Command::new(&self.operator);
         command
             .args(flags)
-            .args(["--health-port", &free_port()?.to_string()])
+            .arg("--health-port=0")
             .env("KUBECONFIG", kubeconfig)
             .env("OPERATOR_NAMESPACE", OPERATOR)
             .envs(environment.iter().copied());

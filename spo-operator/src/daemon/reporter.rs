@@ -24,8 +24,10 @@ use crate::cluster::watch::{Name, identity};
 /// How long an object that nobody wants may stay: the cluster's garbage collector usually is faster.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The time between two writes of the one object of a node.
-const PACE: Duration = Duration::from_secs(1);
+/// The shortest and the longest time between two writes of the one object of a node. Between them it is [`PATIENCE`]
+/// times what the last one took, so that the nodes of a large cluster do not take all of an API server.
+const PACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const PATIENCE: u32 = 20;
 
 /// The first and the longest wait behind a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
@@ -85,7 +87,8 @@ pub struct Reporter {
     list: Option<BTreeMap<Name, Known>>,
     listed: bool,
     queue: BTreeSet<Name>,
-    busy: BTreeSet<Name>,
+    /// What is being written, and since when.
+    busy: BTreeMap<Name, Instant>,
     later: BTreeMap<Name, Later>,
     unwanted: BTreeMap<Name, Instant>,
 }
@@ -167,11 +170,11 @@ impl Reporter {
         let due = |name: &&Name| {
             let later = self.later.get(*name).is_none_or(|later| later.not_before <= now);
             let kept = self.unwanted.get(*name).is_none_or(|since| now >= *since + GRACE);
-            !self.busy.contains(*name) && later && kept
+            !self.busy.contains_key(*name) && later && kept
         };
         let name = self.queue.iter().find(due)?.clone();
         self.queue.remove(&name);
-        self.busy.insert(name.clone());
+        self.busy.insert(name.clone(), now);
         Some(match wanted.get(&name) {
             Some((_, status)) => Write::Apply(Box::new(status.clone())),
             None => Write::Delete(name),
@@ -187,7 +190,7 @@ impl Reporter {
             let later = self.later.get(name).map(|later| later.not_before);
             later.max(self.unwanted.get(name).map(|since| *since + GRACE))
         };
-        self.queue.iter().filter(|name| !self.busy.contains(*name)).filter_map(due).min()
+        self.queue.iter().filter(|name| !self.busy.contains_key(*name)).filter_map(due).min()
     }
 
     /// Whether everything that is wanted is there, and nothing else.
@@ -198,7 +201,8 @@ impl Reporter {
     /// Takes note of how a request ended: for an applied object with what the API server has now.
     pub fn done(&mut self, write: &Write, result: Result<Option<&Value>, ()>, now: Instant) {
         let name = write.name();
-        self.busy.remove(name);
+        let took =
+            self.busy.remove(name).map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         match (write, result) {
             (_, Err(())) => {
                 let failures = self.later.get(name).map_or(0, |later| later.failures).saturating_add(1);
@@ -210,7 +214,8 @@ impl Reporter {
             (Write::Apply(status), Ok(Some(document))) => {
                 self.later.remove(name);
                 if self.mode == StatusMode::PerNode {
-                    self.later.insert(name.clone(), Later { failures: 0, not_before: now + PACE });
+                    let pause = took.saturating_mul(PATIENCE).clamp(PACE.0, PACE.1);
+                    self.later.insert(name.clone(), Later { failures: 0, not_before: now + pause });
                 }
                 if let Some(known) = Known::of(document, Some(status.digest())) {
                     let newer = self.known.get(name).is_none_or(|before| before.version <= known.version);
@@ -278,7 +283,7 @@ mod tests {
     use super::*;
     use crate::daemon::{
         fixture::standing,
-        status::{Reporting, per_profile},
+        status::{Reporting, per_node, per_profile},
     };
 
     /// An API server of a few objects, and what it was asked to do.
@@ -491,7 +496,7 @@ mod tests {
         };
         let now = server.now;
         let want = |server: &mut Server, standings: &[_]| {
-            let wanted = crate::daemon::status::per_node(standings, &reporting);
+            let wanted = per_node(standings, &reporting);
             server.reporter.want(StatusMode::PerNode, wanted, server.now);
             server.serve();
         };
@@ -502,10 +507,23 @@ mod tests {
             want(&mut server, &more);
             server.now += Duration::from_millis(50);
         }
-        server.now += PACE;
+        server.now += PACE.0;
         server.serve();
         let longest = server.now - now;
-        let most = usize::try_from(longest.as_millis() / PACE.as_millis()).expect("few") + 2;
+        let most = usize::try_from(longest.as_millis() / PACE.0.as_millis()).expect("few") + 2;
         assert!(server.writes <= most && server.reporter.is_idle(), "{} writes", server.writes);
+        // An API server that is busy is asked less.
+        for (took, pause) in [(100, Duration::from_secs(2)), (60_000, PACE.1)] {
+            let wanted = per_node(&[standing(&format!("after-{took}"), Installed, None)], &reporting);
+            server.reporter.want(StatusMode::PerNode, wanted, server.now);
+            server.now += PACE.1;
+            let write = server.reporter.next(server.now).expect("a write");
+            let Write::Apply(status) = &write else { panic!("{write:?}") };
+            let object = server.store(status.document());
+            server.now += Duration::from_millis(took);
+            server.reporter.done(&write, Ok(Some(&object)), server.now);
+            server.reporter.want(StatusMode::PerNode, per_node(&standings, &reporting), server.now);
+            assert_eq!(server.reporter.wake(), Some(server.now + pause));
+        }
     }
 }

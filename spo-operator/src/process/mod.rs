@@ -135,13 +135,27 @@ fn log(verbosity: u8) {
 }
 
 /// Listens on every address, IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6.
-pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+///
+/// # Errors
+/// The port cannot be had.
+pub async fn listen(port: u16) -> Result<TcpListener, ListenError> {
+    let listening = match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
             TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
         }
         listening => listening,
-    }
+    };
+    listening.map_err(|source| ListenError { port, source })
+}
+
+/// A port cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on port {port}: {source}; the flags that end in `port` choose another one")]
+pub struct ListenError {
+    /// The port.
+    pub port: u16,
+    /// Why.
+    pub source: std::io::Error,
 }
 
 /// Looks at the directory of the certificate until the end. Kubernetes replaces a mounted Secret by renaming a
