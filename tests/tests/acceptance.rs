@@ -61,7 +61,8 @@ use std::{
 
 use serde_json::{Value, json};
 use spo_tests::{
-    operator::{GROUP, NAMESPACE, Operator, condition, http, text},
+    objects::{condition, text},
+    operator::{GROUP, NAMESPACE, Operator, http},
     workspace,
 };
 
@@ -510,10 +511,10 @@ fn bindings_decide_what_pods_run_under() -> Outcome {
 #[test]
 fn it_converges_after_every_outage() -> Outcome {
     let Some(mut operator) = Operator::start(&NODES)? else { return Ok(()) };
-    operator.manager()?;
+    operator.manager("manager-2", &[])?;
     operator.apply(&seccomp("first", "SCMP_ACT_ERRNO", &["read"]))?;
     operator.is_installed("first")?;
-    for part in ["api", "etcd", "node-a", "manager-1", "webhook"] {
+    for part in ["api", "etcd", "node-a", "manager", "webhook"] {
         operator.server.kill(part)?;
         thread::sleep(Duration::from_secs(1));
         assert!(NODES.iter().all(|node| operator.file(node, "first").exists()), "nothing is removed");
