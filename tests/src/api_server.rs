@@ -41,7 +41,7 @@ struct Process {
 }
 
 /// A certificate authority of the test's own.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
@@ -315,7 +315,11 @@ impl Drop for ApiServer {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
+    /// A new one.
+    ///
+    /// # Errors
+    /// No randomness for a key.
+    pub fn new() -> Result<Self, Box<dyn Error>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -324,11 +328,16 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
-    pub(crate) fn certificate(&self) -> &str {
+    /// Its own certificate, as text.
+    pub fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    pub(crate) fn issue(
+    /// A certificate for these names, or for a user of a group, and its key.
+    ///
+    /// # Errors
+    /// A name is none, or there is no randomness for a key.
+    pub fn issue(
         &self,
         names: &[&str],
         subject: Option<(&str, &str)>,

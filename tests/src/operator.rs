@@ -12,6 +12,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{IpAddr, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -191,7 +192,7 @@ impl Operator {
             "spec": { "defaultAction": "SCMP_ACT_ERRNO", "baseProfileName": "probe" } });
         self.holds("profiles are validated", || {
             let said = self.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &probe.to_string())?;
-            Ok(!said.status.success() && text(&said).contains("webhook"))
+            Ok(!said.status.success() && text(&said).contains("denied the request"))
         })
     }
 
@@ -211,14 +212,58 @@ impl Operator {
     /// It cannot be started.
     pub fn start_agent(&mut self, node: &str, flags: &[&str]) -> Result<Ports, Box<dyn Error>> {
         let ports = Ports { health: free_port()?, serving: free_port()? };
+        let mut command = self.agent_command(node, ports)?;
+        self.spawn(command.args(flags), node)?;
+        Ok(ports)
+    }
+
+    /// As [`Self::agent`], but as the DaemonSet runs it: by a user without a name and without capabilities, who can read
+    /// what is in this value's folder. Needs root, and `setpriv` of util-linux.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn unprivileged_agent(&mut self, node: &str, user: u32) -> Result<Ports, Box<dyn Error>> {
+        let ports = Ports { health: free_port()?, serving: free_port()? };
+        let agent = self.agent_command(node, ports)?;
+        fs::set_permissions(self.server.dir(), fs::Permissions::from_mode(0o711))?;
+        let program = self.server.dir().join("agent");
+        fs::copy(&self.program, &program)?;
+        let mut command = Command::new("setpriv");
+        command
+            .args([format!("--reuid={user}"), format!("--regid={user}")])
+            .args(["--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"])
+            .arg(program)
+            .args(agent.get_args());
+        command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.spawn(&mut command, node)?;
+        self.agent_is_ready(node, ports)?;
+        Ok(ports)
+    }
+
+    fn agent_command(&self, node: &str, ports: Ports) -> Result<Command, Box<dyn Error>> {
         let root = self.root(node);
         fs::create_dir_all(&root)?;
         let kubeconfig = self.kubeconfig("spod", Some(node))?;
         let mut command = self.command("daemon", ports.health, &kubeconfig);
-        command.args(["--metrics-port", &ports.serving.to_string(), "--root"]).arg(&root).args(flags);
+        command.args(["--metrics-port", &ports.serving.to_string(), "--root"]).arg(&root);
         command.env("NODE_NAME", node);
-        self.spawn(&mut command, node)?;
-        Ok(ports)
+        Ok(command)
+    }
+
+    /// Prepares a node for [`Self::unprivileged_agent`], as the init container of the DaemonSet does.
+    ///
+    /// # Errors
+    /// It cannot be prepared.
+    pub fn prepare(&self, node: &str, user: u32) -> Result<(), Box<dyn Error>> {
+        let root = self.root(node);
+        fs::create_dir_all(&root)?;
+        let mut command = Command::new(&self.program);
+        command.args(["non-root-enabler", "--user", &user.to_string(), "--root"]).arg(&root);
+        let output = command.output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(text(&output).into()),
+        }
     }
 
     /// Waits until the agent of a node says that it is ready.

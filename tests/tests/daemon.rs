@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -374,6 +375,73 @@ fn readers_of_metrics_and_the_end() -> Outcome {
     assert!(!operator.file("node-a", "web").exists() && !ledger.exists());
     assert!(!operator.root("node-a").join("var/lib/kubelet/seccomp/operator").exists());
     Ok(())
+}
+
+/// Case 1 of the existing acceptance suite: the folder of the operator belongs to the agent's user and has mode 744. What
+/// we put there nobody else can write, and all of it is regular files, whatever lay there before.
+#[test]
+fn files_on_a_node_are_the_agents_alone() -> Outcome {
+    const USER: u32 = 65535;
+    let _turn = turn();
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        skip("api-server", "an agent of another user needs root");
+        return Ok(());
+    }
+    let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
+    if !installed("api-server", &["setpriv"]) {
+        return Ok(());
+    }
+    operator.node("node-a")?;
+    operator.prepare("node-a", USER)?;
+    let ports = operator.unprivileged_agent("node-a", USER)?;
+    let profiles = ["profile-allow-unsafe", "profile-complain-unsafe", "profile-block-all"];
+    for name in profiles {
+        operator.apply(&profile(name, &["read"], None))?;
+    }
+    until_state(&operator, &profiles, &["node-a"], "Installed")?;
+
+    let top = operator.root("node-a").join("var/lib/kubelet/seccomp/operator");
+    let of_top = fs::symlink_metadata(&top)?;
+    assert_eq!((of_top.mode(), of_top.uid(), of_top.gid()), (0o040_744, USER, USER));
+    let mut found = Vec::new();
+    let mut folders = vec![top.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let name = path.strip_prefix(&top)?.display().to_string();
+            let of = fs::symlink_metadata(&path)?;
+            assert_eq!((of.uid(), of.gid()), (USER, USER), "{name}");
+            assert_eq!(of.mode() & 0o022, 0, "others can write {name}: {:o}", of.mode());
+            if of.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            assert_eq!((of.mode(), of.nlink()), (0o100_644, 1), "{name}");
+            found.push(name);
+        }
+    }
+    found.sort();
+    let mut wanted: Vec<String> = profiles.iter().map(|name| format!("production/{name}.json")).collect();
+    // Under this one the agent itself runs.
+    wanted.push("security-profiles-operator.json".to_owned());
+    wanted.sort();
+    assert_eq!(found, wanted);
+
+    // A link in the place of a file is neither followed nor replaced, and its target stays as it is.
+    let target = operator.root("node-a").join("target.json");
+    fs::write(&target, "{}")?;
+    std::os::unix::fs::chown(&target, Some(USER), Some(USER))?;
+    let link = operator.file("node-a", "linked");
+    std::os::unix::fs::symlink(&target, &link)?;
+    operator.apply(&profile("linked", &["read"], None))?;
+    let said = until_state(&operator, &["linked"], &["node-a"], "Error")?;
+    assert!(said[0].contains("no regular file"), "{said:?}");
+    assert_eq!(read(&target)?, "{}");
+    assert!(fs::symlink_metadata(&link)?.is_symlink());
+    // Nor does it stop the others.
+    operator.apply(&profile("next", &["read"], None))?;
+    until_state(&operator, &["next"], &["node-a"], "Installed")?;
+    operator.agent_is_ready("node-a", ports)
 }
 
 /// A process of a container, seen from which the host's files are elsewhere, runs a command of the host. The host is
