@@ -1,6 +1,9 @@
 //! The manager on a real API server: the real binary, simulated nodes, and what it writes.
 
+mod certificates;
+
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs, thread,
     time::{Duration, Instant},
@@ -8,8 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 use spo_tests::{
+    api_server::free_port,
+    installed,
     objects::{Named, condition},
-    operator::{Admission, GROUP, NAMESPACE, Operator, is_reachable},
+    operator::{Admission, GROUP, NAMESPACE, Operator},
 };
 
 fn profile(operator: &Operator, name: &str) -> Result<String, Box<dyn Error>> {
@@ -273,54 +278,6 @@ fn it_converges_after_outages_and_repairs_what_others_change() -> Result<(), Box
 }
 
 #[test]
-fn conversion_works_through_our_authority_and_while_certificates_change() -> Result<(), Box<dyn Error>> {
-    if !is_reachable() {
-        return Ok(());
-    }
-    let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
-    operator.manager("first", &[])?;
-    operator.serve()?;
-    let secret = ("secret", NAMESPACE, "webhook-server-cert");
-    let found = operator.get(secret)?;
-
-    profile(&operator, "web")?;
-    let old = format!("seccompprofiles.v1beta1.{GROUP}");
-    let converted = |operator: &Operator, what: &str| {
-        operator.until(what, (&old, "production", "web"), |profile| {
-            profile["apiVersion"] == format!("{GROUP}/v1beta1")
-        })
-    };
-    converted(&operator, "the old version")?;
-
-    // Both Secrets are lost: what is mounted is trusted on, and what is made next is trusted too.
-    for name in ["spo-certificate-authority", "webhook-server-cert"] {
-        operator.kubectl(&["delete", "secret", name, "-n", NAMESPACE])?;
-        let again = ("secret", NAMESPACE, name);
-        operator.until("a Secret again", again, |secret| !secret.is_null())?;
-        thread::sleep(Duration::from_secs(2));
-        converted(&operator, "the old version with the old certificate")?;
-    }
-    let renewed = operator.get(secret)?;
-    assert_ne!(renewed["data"]["tls.crt"], found["data"]["tls.crt"]);
-    operator.mount()?;
-    // The webhook looks at its files every few seconds.
-    thread::sleep(Duration::from_secs(6));
-    let log = operator.log("webhook");
-    assert_eq!(log.matches("the certificate is in use").count(), 2, "{log}");
-    converted(&operator, "the old version with the new certificate")?;
-
-    // Whoever applies the definitions again takes the bundle away; it comes back.
-    let name = format!("seccompprofiles.{GROUP}");
-    let patch = r#"{"spec":{"conversion":{"webhook":{"clientConfig":{"caBundle":null}}}}}"#;
-    operator.kubectl(&["patch", "crd", &name, "--type=merge", "-p", patch])?;
-    operator.until("the caBundle again", ("crd", "", &name), |crd| {
-        !crd["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].is_null()
-    })?;
-    converted(&operator, "the old version at the end")?;
-    Ok(())
-}
-
-#[test]
 fn an_operator_that_is_deleted_holds_nothing_any_more() -> Result<(), Box<dyn Error>> {
     let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
     let image = "security-profiles-operator=example.org/spo:1";
@@ -340,6 +297,67 @@ fn an_operator_that_is_deleted_holds_nothing_any_more() -> Result<(), Box<dyn Er
     thread::sleep(Duration::from_secs(2));
     operator.kubectl(&["delete", "seccompprofile", "web", "-n", "production", "--timeout=10s"])?;
     Ok(())
+}
+
+/// Where profiles stand is in the manager's metrics, for those who may read them, and as long as there are profiles.
+#[test]
+fn metrics_say_where_profiles_stand_to_those_who_may_know() -> Result<(), Box<dyn Error>> {
+    if !installed("api-server", &["curl"]) {
+        return Ok(());
+    }
+    let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
+    operator.node("a")?;
+    for account in ["default", "stranger"] {
+        operator.kubectl(&["create", "serviceaccount", account, "-n", NAMESPACE])?;
+    }
+    let (port, directory) = (free_port()?, operator.metrics_certificate()?);
+    operator.manager("first", &[&format!("--metrics-port={port}"), "--metrics-cert-dir", &directory])?;
+    operator.until("agents", ("daemonset", NAMESPACE, "spod"), |d| !d.is_null())?;
+    let get = |headers: &[&str]| operator.scrape(port, "/metrics", headers);
+
+    // Not without a token, nor with one of somebody who may not.
+    operator.holds("it asks who is there", || Ok(get(&[])?.1.starts_with("401")))?;
+    let (body, end) = get(&["Authorization: Bearer nonsense"])?;
+    assert!(end.starts_with("401"), "{end}: {body}");
+    let (body, end) = get(&[&operator.bearer("stranger")?])?;
+    assert!(end.starts_with("403") && !body.contains("profile_state"), "{end}: {body}");
+    let good = operator.bearer("default")?;
+    let states = || -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
+        let (body, end) = get(&[&good])?;
+        assert!(end.starts_with("200 text/plain; version=0.0.4"), "{end}: {body}");
+        let series = body.lines().filter_map(|line| {
+            line.strip_prefix("security_profiles_operator_profile_state")?.rsplit_once(' ')
+        });
+        series.map(|(labels, count)| Ok((labels.to_owned(), count.parse()?))).collect()
+    };
+    // The operator's own profiles count as any other; nobody reports about them here.
+    let of = |kind: &str, state: &str| format!("{{kind=\"{kind}\",state=\"{state}\"}}");
+    let [pending, installed, error] = ["Pending", "Installed", "Error"].map(|s| of("SeccompProfile", s));
+    operator.until("the operator's own", ("seccompprofiles", NAMESPACE, "crun-v1.26"), |p| {
+        p["status"]["status"] == "Pending"
+    })?;
+    let bases = operator.list("seccompprofiles", NAMESPACE, "")?.len() as u64;
+    operator.holds("only the operator's own", || Ok(states()? == [(pending.clone(), bases)].into()))?;
+    for (name, state) in [("one", "Installed"), ("two", "Installed"), ("three", "Error"), ("four", "")] {
+        profile(&operator, name)?;
+        if !state.is_empty() {
+            report(&operator, "a", name, state, "as the test wants it")?;
+        }
+    }
+    operator.apply(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SelinuxProfile",
+        "metadata": { "name": "selinux", "namespace": "production" }, "spec": { "allow": {} } }))?;
+    let selinux = of("SelinuxProfile", "Pending");
+    let wanted = [(pending.clone(), bases + 1), (installed, 2), (error, 1), (selinux.clone(), 1)];
+    let mut last = BTreeMap::new();
+    let counted = operator.holds("all are counted", || {
+        last = states()?;
+        Ok(last == wanted.clone().into())
+    });
+    counted.map_err(|error| format!("{error}: {last:?}"))?;
+    // What is gone has no series, not one of 0.
+    operator.kubectl(&["delete", "seccompprofiles", "--all", "-n", "production", "--timeout=60s"])?;
+    operator
+        .holds("nothing is left", || Ok(states()? == [(pending.clone(), bases), (selinux.clone(), 1)].into()))
 }
 
 /// Many nodes report about many profiles at once. The existing operator writes each profile once for each report.
