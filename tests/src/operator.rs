@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     api_server::{ApiServer, commands, free_port},
@@ -296,9 +296,7 @@ impl Operator {
         let folder = self.server.dir().join("serving");
         fs::create_dir_all(&folder)?;
         for name in ["tls.key", "tls.crt"] {
-            let text = secret["data"][name].as_str().ok_or("no such field")?;
-            let decoded = Command::new("sh").args(["-c", &format!("echo '{text}' | base64 -d")]).output()?;
-            fs::write(folder.join(format!("{name}.new")), decoded.stdout)?;
+            fs::write(folder.join(format!("{name}.new")), decoded(&secret["data"][name])?)?;
             fs::rename(folder.join(format!("{name}.new")), folder.join(name))?;
         }
         Ok(())
@@ -387,6 +385,16 @@ impl Operator {
         }
         self.server.kubeconfig_of(self.kubectl(&arguments)?.trim())
     }
+}
+
+/// What a field in base64 says.
+///
+/// # Errors
+/// It is no such field.
+pub fn decoded(field: &Value) -> Result<String, Box<dyn Error>> {
+    let text = field.as_str().ok_or("no such field")?;
+    let output = Command::new("sh").args(["-c", &format!("echo '{text}' | base64 -d")]).output()?;
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The answer to a request without TLS.

@@ -2,11 +2,11 @@
 
 use std::{error::Error, thread, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use spo_tests::{
     api_server::Authority,
     objects::Named,
-    operator::{Admission, GROUP, NAMESPACE, Operator, is_reachable},
+    operator::{Admission, GROUP, NAMESPACE, Operator, decoded, is_reachable},
 };
 
 use crate::profile;
@@ -121,62 +121,76 @@ fn certificates_of_an_administrator_are_left_alone() -> Outcome {
     converted(&operator, "the old version without the Secret")
 }
 
-/// With a Secret that is another's: it is used, trusted by its authority and never written, also when it is renewed.
+/// With a Secret that is another's: it is used, trusted by its authority and never written, also when it is renewed by
+/// another authority, during which no request fails.
 fn anothers_certificate_serves(operator: &mut Operator) -> Outcome {
-    let none = |operator: &Operator, name: &str| -> Outcome {
-        let found = operator.get(("secret", NAMESPACE, name))?;
-        assert!(found.is_null(), "the operator has made {name}: {found}");
+    none(operator, SECRET.2)?;
+    let first = provide(operator)?;
+    operator.serve()?;
+    trusted(operator, |bundle| bundle == first.certificate())?;
+    // It answers: a profile without sense is refused by it, another is taken and read in its old version.
+    operator.is_asked()?;
+    profile(operator, "web")?;
+    converted(operator, "the old version")?;
+
+    let second = provide(operator)?;
+    let both = |bundle: &str| [&first, &second].iter().all(|ca| bundle.contains(ca.certificate()));
+    trusted(operator, both)?;
+    let works = |what: &str| -> Outcome {
+        for _ in 0..5 {
+            profile(operator, "web").map_err(|error| format!("{what}: {error}"))?;
+            let old = format!("seccompprofiles.v1beta1.{GROUP}");
+            operator.get((&old, "production", "web")).map_err(|error| format!("{what}: {error}"))?;
+            thread::sleep(Duration::from_millis(300));
+        }
         Ok(())
     };
-    none(operator, SECRET.2)?;
-    let mut first = String::new();
-    for renewal in 0..2 {
-        let authority = Authority::new()?;
-        let name = format!("webhook-service.{NAMESPACE}.svc");
-        let (certificate, key) = authority.issue(&[&name], None)?;
-        let written = json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": { "name": SECRET.2, "namespace": NAMESPACE },
-            "stringData": { "tls.crt": certificate, "tls.key": key, "ca.crt": authority.certificate() } });
-        operator.apply(&written)?;
-        let secret = operator.get(SECRET)?;
-        let bundle = &secret["data"]["ca.crt"];
-        assert_ne!(*bundle, secret["data"]["tls.crt"]);
-        match renewal {
-            0 => {
-                operator.serve()?;
-                first = operator.log("webhook");
-            }
-            _ => {
-                operator.mount()?;
-                operator.holds("the new certificate is in use", || {
-                    let uses = |log: &str| log.matches("the certificate is in use").count();
-                    Ok(uses(&operator.log("webhook")) > uses(&first))
-                })?;
-            }
-        }
-        for definition in ["seccompprofiles", "apparmorprofilealiases", "securityprofilesoperatordaemons"] {
-            operator.until(
-                "its authority is trusted",
-                ("crd", "", &format!("{definition}.{GROUP}")),
-                |crd| crd["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] == *bundle,
-            )?;
-        }
-        for kind in ["mutating", "validating"] {
-            let resource = format!("{kind}webhookconfiguration");
-            let name = format!("spo-{kind}-webhook-configuration");
-            operator.until("its authority is trusted", (&resource, "", &name), |found| {
-                let hooks = found["webhooks"].as_array().map_or(&[][..], Vec::as_slice);
-                !hooks.is_empty() && hooks.iter().all(|hook| hook["clientConfig"]["caBundle"] == *bundle)
-            })?;
-        }
-        // It answers: a profile without sense is refused by it, another is taken and read in its old version.
-        operator.is_asked()?;
-        profile(operator, "web")?;
-        converted(operator, "the old version")?;
-        let after = operator.get(SECRET)?;
-        assert_eq!(after["metadata"]["resourceVersion"], secret["metadata"]["resourceVersion"], "written");
-        none(operator, "spo-certificate-authority")?;
-        none(operator, "metrics-server-cert")?;
+    // The kubelet has not seen it yet.
+    works("while the old certificate serves")?;
+    operator.mount()?;
+    operator.holds("the new certificate is in use", || {
+        Ok(operator.log("webhook").matches("the certificate is in use").count() == 2)
+    })?;
+    works("with the new certificate")?;
+    none(operator, "spo-certificate-authority")?;
+    none(operator, "metrics-server-cert")
+}
+
+/// Writes the Secret as somebody else does, with a certificate by a new authority, and looks on whether it stays.
+fn provide(operator: &Operator) -> Result<Authority, Box<dyn Error>> {
+    let authority = Authority::new()?;
+    let (certificate, key) = authority.issue(&[&format!("webhook-service.{NAMESPACE}.svc")], None)?;
+    let data = json!({ "tls.crt": certificate, "tls.key": key, "ca.crt": authority.certificate() });
+    operator.apply(&json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "name": SECRET.2, "namespace": NAMESPACE }, "stringData": data }))?;
+    let before = operator.get(SECRET)?;
+    thread::sleep(Duration::from_secs(2));
+    let after = operator.get(SECRET)?;
+    assert_eq!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"], "written");
+    Ok(authority)
+}
+
+/// Waits until whatever the API server asks is trusted as it should be.
+fn trusted(operator: &Operator, so: impl Fn(&str) -> bool) -> Outcome {
+    let so = |field: &Value| decoded(field).is_ok_and(|bundle| so(&bundle));
+    for definition in ["seccompprofiles", "apparmorprofilealiases", "securityprofilesoperatordaemons"] {
+        operator.until("conversion is trusted", ("crd", "", &format!("{definition}.{GROUP}")), |crd| {
+            so(&crd["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"])
+        })?;
     }
+    for kind in ["mutating", "validating"] {
+        let (resource, name) =
+            (format!("{kind}webhookconfiguration"), format!("spo-{kind}-webhook-configuration"));
+        operator.until("admission is trusted", (&resource, "", &name), |found| {
+            let hooks = found["webhooks"].as_array().map_or(&[][..], Vec::as_slice);
+            !hooks.is_empty() && hooks.iter().all(|hook| so(&hook["clientConfig"]["caBundle"]))
+        })?;
+    }
+    Ok(())
+}
+
+fn none(operator: &Operator, name: &str) -> Outcome {
+    let found = operator.get(("secret", NAMESPACE, name))?;
+    assert!(found.is_null(), "the operator has made {name}: {found}");
     Ok(())
 }
