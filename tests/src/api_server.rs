@@ -9,12 +9,13 @@ use std::{
     io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::waiting::until;
 
 /// How long the server may take to come up.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -40,7 +41,7 @@ struct Process {
 }
 
 /// A certificate authority of the test's own.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
@@ -141,16 +142,12 @@ impl ApiServer {
     /// # Errors
     /// It does not come up.
     pub fn wait_until_ready(&self) -> Result<(), Box<dyn Error>> {
-        let start = Instant::now();
-        while !self.kubectl(&["get", "--raw", "/readyz"], "")?.status.success() {
-            if start.elapsed() > DEADLINE {
-                let log = fs::read_to_string(self.dir.path().join("api.log"))?;
-                let last: Vec<&str> = log.lines().rev().take(5).collect();
-                return Err(format!("the API server does not come up: {}", last.join("\n")).into());
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
-        Ok(())
+        let answers = || Ok(self.kubectl(&["get", "--raw", "/readyz"], "")?.status.success());
+        until(DEADLINE, "the API server comes up", answers).map_err(|error| {
+            let log = fs::read_to_string(self.dir.path().join("api.log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            format!("{error}: {}", last.join("\n")).into()
+        })
     }
 
     /// A folder that lives as long as the server.
@@ -209,21 +206,19 @@ impl ApiServer {
         Ok(())
     }
 
-    /// Asks a process to end (SIGTERM), and waits until it has.
+    /// Asks a process to end (SIGTERM), and waits until it has. Says how.
     ///
     /// # Errors
     /// There is no such process, or it does not end within a minute.
-    pub fn terminate(&mut self, name: &str) -> Result<(), Box<dyn Error>> {
+    pub fn terminate(&mut self, name: &str) -> Result<ExitStatus, Box<dyn Error>> {
         let child = &mut self.process(name)?.child;
         Command::new("kill").arg(child.id().to_string()).status()?;
-        let start = Instant::now();
-        while child.try_wait()?.is_none() {
-            if start.elapsed() > Duration::from_secs(60) {
-                return Err(format!("{name} does not end").into());
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        let mut ended = None;
+        until(Duration::from_secs(60), &format!("{name} ends"), || {
+            ended = child.try_wait()?;
+            Ok(ended.is_some())
+        })?;
+        Ok(ended.ok_or("it has not ended")?)
     }
 
     /// Starts a process again, as it was started first: the same data, the same ports. Its log goes on.
@@ -320,7 +315,11 @@ impl Drop for ApiServer {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
+    /// A new one.
+    ///
+    /// # Errors
+    /// No randomness for a key.
+    pub fn new() -> Result<Self, Box<dyn Error>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -329,11 +328,16 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
-    pub(crate) fn certificate(&self) -> &str {
+    /// Its own certificate, as text.
+    pub fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    pub(crate) fn issue(
+    /// A certificate for these names, or for a user of a group, and its key.
+    ///
+    /// # Errors
+    /// A name is none, or there is no randomness for a key.
+    pub fn issue(
         &self,
         names: &[&str],
         subject: Option<(&str, &str)>,

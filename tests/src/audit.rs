@@ -42,6 +42,11 @@ impl AuditLog {
         Ok(Self { path: path.to_owned(), read: std::fs::metadata(path)?.len() })
     }
 
+    /// A log from its beginning on.
+    pub fn whole(path: &Path) -> Self {
+        Self { path: path.to_owned(), read: 0 }
+    }
+
     /// What service accounts of a namespace have written since the last look, apart from Leases, which are renewed all
     /// the time.
     ///

@@ -19,8 +19,11 @@ pub mod cluster;
 pub mod document;
 pub mod fleet;
 pub mod guest;
+pub mod objects;
 pub mod operator;
 pub mod operator_image;
+pub mod scrape;
+mod waiting;
 
 use std::{
     io::Write as _,

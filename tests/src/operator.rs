@@ -12,17 +12,21 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{IpAddr, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
     api_server::{ApiServer, commands, free_port},
-    binary, installed, skip, workspace,
+    audit::{AuditLog, Write},
+    binary, installed,
+    objects::text,
+    skip, workspace,
 };
 
 /// The group of the kinds.
@@ -31,17 +35,24 @@ pub const GROUP: &str = "security-profiles-operator.x-k8s.io";
 /// The operator's namespace.
 pub const NAMESPACE: &str = "security-profiles-operator";
 
-/// How long anything may take on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIER: &str = "api-server";
 
 /// A server with the operator on it; all of it ends with this value.
 pub struct Operator {
-    /// The API server, and the processes: `manager-<n>`, `webhook`, and agents by the names of their nodes.
+    /// The API server, and the processes: managers by their names, `webhook`, and agents by the names of their nodes.
     pub server: ApiServer,
     program: PathBuf,
     webhook: Ports,
-    agents: Vec<(String, Ports)>,
-    managers: usize,
+    processes: Vec<String>,
+}
+
+/// Whether the API server asks webhooks about what is created; about versions it does in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// As in every cluster.
+    On,
+    /// For tests without our webhook, since what cannot be asked refuses.
+    Off,
 }
 
 /// What a process serves on.
@@ -53,100 +64,157 @@ pub struct Ports {
     pub serving: u16,
 }
 
-/// A resource, a namespace (empty if it has none), a name.
-pub type Named<'a> = (&'a str, &'a str, &'a str);
-
 impl Operator {
-    /// Installs the operator and starts a manager, a webhook and an agent for each of these nodes. `None` where what is
-    /// needed is missing.
+    /// Installs the operator and starts a manager called `manager`, a webhook and an agent for each of these nodes.
+    /// `None` where what is needed is missing.
     ///
     /// # Errors
     /// Something does not become ready.
     pub fn start(nodes: &[&str]) -> Result<Option<Self>, Box<dyn Error>> {
-        const TIER: &str = "api-server";
+        if !installed(TIER, &["curl"]) || !is_reachable() {
+            return Ok(None);
+        }
+        let Some(mut this) = Self::install(Admission::On)? else { return Ok(None) };
+        for node in nodes {
+            this.node(node)?;
+        }
+        this.manager("manager", &[])?;
+        this.serve()?;
+        for node in nodes {
+            this.agent(node, &["--with-insecure-metrics-access"])?;
+        }
+        this.is_asked()?;
+        Ok(Some(this))
+    }
+
+    /// An API server with all that `deploy/operator.yaml` installs, the namespace `production`, and no process of the
+    /// operator yet. `None` where what is needed is missing.
+    ///
+    /// # Errors
+    /// The server does not come up, or refuses what is installed.
+    pub fn install(admission: Admission) -> Result<Option<Self>, Box<dyn Error>> {
         if commands().is_none() {
             skip(TIER, "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
             return Ok(None);
         }
-        let Some(address) = address() else {
-            skip(TIER, "this machine has no address but its loopback, which endpoints must not name");
-            return Ok(None);
-        };
-        if !installed(TIER, &["etcd", "curl"]) {
+        if !installed(TIER, &["etcd"]) {
             return Ok(None);
         }
         let program = std::env::var_os("SPO_OPERATOR_BINARY")
             .map_or_else(|| binary("spo-operator", "spo-operator"), PathBuf::from);
-        let flags = [
+        let mut flags = vec![
             // The API server calls Services by name; only their endpoints are this machine.
             "--enable-aggregator-routing=true",
             "--audit-policy-file=audit-policy.yaml",
             "--audit-log-path=audit.log",
         ];
+        if admission == Admission::Off {
+            flags.push("--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook");
+        }
         let server = ApiServer::start_with(&flags, &[])?;
         let webhook = Ports { health: free_port()?, serving: free_port()? };
-        let mut this = Self { server, program, webhook, agents: Vec::new(), managers: 0 };
+        let this = Self { server, program, webhook, processes: Vec::new() };
         let manifest = fs::read_to_string(workspace().join("deploy/operator.yaml"))?;
         this.apply_text(&manifest)?;
         this.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
         this.kubectl(&["create", "namespace", "production"])?;
-        for node in nodes {
-            this.node(node)?;
-        }
-        this.manager()?;
-        this.until("a certificate", ("secret", NAMESPACE, "webhook-server-cert"), |secret| {
+        Ok(Some(this))
+    }
+
+    /// Adds a node that is ready, without an agent.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn node(&self, name: &str) -> Result<(), Box<dyn Error>> {
+        self.nodes(&[name.to_owned()])
+    }
+
+    /// As [`Self::node`], of many at once.
+    ///
+    /// # Errors
+    /// The API server refuses one.
+    pub fn nodes(&self, names: &[String]) -> Result<(), Box<dyn Error>> {
+        let each = |status: Value| {
+            let node = |name| {
+                let metadata = json!({ "name": name, "labels": { "kubernetes.io/os": "linux" } });
+                let node =
+                    json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status });
+                format!("---\n{node}\n")
+            };
+            names.iter().map(node).collect::<String>()
+        };
+        self.kubectl_of(&["apply", "-f", "-"], &each(json!({})))?;
+        // The API server taints new nodes as not ready until somebody says otherwise.
+        let nodes = names.iter().map(String::as_str);
+        let untaint: Vec<&str> =
+            ["taint", "nodes"].into_iter().chain(nodes).chain(["node.kubernetes.io/not-ready-"]).collect();
+        self.kubectl(&untaint)?;
+        let ready = each(json!({ "conditions": [{ "type": "Ready", "status": "True" }] }));
+        self.kubectl_of(&["apply", "--server-side", "--subresource=status", "-f", "-"], &ready)?;
+        Ok(())
+    }
+
+    /// What the kubelet of a node would say about it.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn node_is_ready(&self, name: &str, ready: bool) -> Result<(), Box<dyn Error>> {
+        let status = if ready { "True" } else { "False" };
+        let patch =
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": status }] } }).to_string();
+        self.kubectl(&["patch", "node", name, "--subresource=status", "--type=merge", "-p", &patch])?;
+        Ok(())
+    }
+
+    /// Starts a manager with more flags; its name is the one by which it takes part in the election.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn manager(&mut self, name: &str, flags: &[&str]) -> Result<(), Box<dyn Error>> {
+        let kubeconfig = self.kubeconfig("security-profiles-operator", None)?;
+        let mut command = self.command("manager", free_port()?, &kubeconfig);
+        command.args(flags).env("POD_NAME", name);
+        self.spawn(&mut command, name)
+    }
+
+    /// Starts the webhook once it has a certificate, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Nobody makes a certificate or its Service, or it does not become ready.
+    pub fn serve(&mut self) -> Result<(), Box<dyn Error>> {
+        self.until("a certificate", ("secret", NAMESPACE, "webhook-server-cert"), |secret| {
             secret["data"]["tls.crt"].is_string()
         })?;
-        this.mount()?;
-        this.endpoint(address)?;
-        this.start_webhook()?;
-        for node in nodes {
-            this.agent(node, &["--with-insecure-metrics-access"])?;
-        }
+        self.mount()?;
+        self.endpoint()?;
+        let kubeconfig = self.kubeconfig("spo-webhook", None)?;
+        let mut command = self.command("webhook", self.webhook.health, &kubeconfig);
+        command.args(["--port", &self.webhook.serving.to_string(), "--cert-dir"]);
+        command.arg(self.server.dir().join("serving"));
+        self.spawn(&mut command, "webhook")?;
+        self.webhook_is_ready()
+    }
+
+    /// Waits until the API server asks the webhook, about what is created and about versions.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn is_asked(&self) -> Result<(), Box<dyn Error>> {
         let configuration = ("mutatingwebhookconfiguration", "", "spo-mutating-webhook-configuration");
-        this.until("the webhooks are asked", configuration, |found| {
+        self.until("the webhooks are asked", configuration, |found| {
             found["webhooks"][0]["clientConfig"]["caBundle"].is_string()
         })?;
-        this.until("conversion", ("crd", "", &format!("seccompprofiles.{GROUP}")), |crd| {
+        self.until("conversion", ("crd", "", &format!("seccompprofiles.{GROUP}")), |crd| {
             crd["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].is_string()
         })?;
         // The API server takes up a configuration a moment after it is there.
         let probe = json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile",
             "metadata": { "name": "probe", "namespace": "production" },
             "spec": { "defaultAction": "SCMP_ACT_ERRNO", "baseProfileName": "probe" } });
-        this.holds("profiles are validated", || {
-            let said = this.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &probe.to_string())?;
-            Ok(!said.status.success() && text(&said).contains("webhook"))
-        })?;
-        Ok(Some(this))
-    }
-
-    /// Adds a node without an agent.
-    ///
-    /// # Errors
-    /// The API server refuses it.
-    pub fn node(&self, name: &str) -> Result<(), Box<dyn Error>> {
-        self.apply(&json!({ "apiVersion": "v1", "kind": "Node",
-            "metadata": { "name": name, "labels": { "kubernetes.io/os": "linux" } } }))?;
-        // The API server taints new nodes as not ready until somebody says otherwise.
-        self.kubectl(&["patch", "node", name, "--type=merge", "-p", r#"{"spec":{"taints":null}}"#])?;
-        let ready =
-            json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }).to_string();
-        self.kubectl(&["patch", "node", name, "--subresource=status", "--type=merge", "-p", &ready])?;
-        Ok(())
-    }
-
-    /// Starts one more manager.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn manager(&mut self) -> Result<(), Box<dyn Error>> {
-        self.managers += 1;
-        let name = format!("manager-{}", self.managers);
-        let kubeconfig = self.kubeconfig("security-profiles-operator", None)?;
-        let mut command = self.command("manager", free_port()?, &kubeconfig);
-        command.env("POD_NAME", &name);
-        self.server.spawn(&mut command, &format!("{name}.log"))
+        self.holds("profiles are validated", || {
+            let said = self.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &probe.to_string())?;
+            Ok(!said.status.success() && text(&said).contains("denied the request"))
+        })
     }
 
     /// Starts the agent of a node and waits until it is ready.
@@ -154,17 +222,86 @@ impl Operator {
     /// # Errors
     /// It does not become ready.
     pub fn agent(&mut self, node: &str, flags: &[&str]) -> Result<Ports, Box<dyn Error>> {
+        let ports = self.start_agent(node, flags)?;
+        self.agent_is_ready(node, ports)?;
+        Ok(ports)
+    }
+
+    /// Starts the agent of a node.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_agent(&mut self, node: &str, flags: &[&str]) -> Result<Ports, Box<dyn Error>> {
         let ports = Ports { health: free_port()?, serving: free_port()? };
+        let mut command = self.agent_command(node, ports)?;
+        self.spawn(command.args(flags), node)?;
+        Ok(ports)
+    }
+
+    /// As [`Self::start_agent`], of one whose ports nobody asks: whichever are free when it starts.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_agent_anywhere(&mut self, node: &str, flags: &[&str]) -> Result<(), Box<dyn Error>> {
+        let mut command = self.agent_command(node, Ports { health: 0, serving: 0 })?;
+        self.spawn(command.args(flags), node)
+    }
+
+    /// As [`Self::agent`], but as the DaemonSet runs it: by a user without a name and without capabilities, who can read
+    /// what is in this value's folder. Needs root, and `setpriv` of util-linux.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn unprivileged_agent(&mut self, node: &str, user: u32) -> Result<Ports, Box<dyn Error>> {
+        let ports = Ports { health: free_port()?, serving: free_port()? };
+        let agent = self.agent_command(node, ports)?;
+        fs::set_permissions(self.server.dir(), fs::Permissions::from_mode(0o711))?;
+        let program = self.server.dir().join("agent");
+        fs::copy(&self.program, &program)?;
+        let mut command = Command::new("setpriv");
+        command
+            .args([format!("--reuid={user}"), format!("--regid={user}")])
+            .args(["--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"])
+            .arg(program)
+            .args(agent.get_args());
+        command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.spawn(&mut command, node)?;
+        self.agent_is_ready(node, ports)?;
+        Ok(ports)
+    }
+
+    fn agent_command(&self, node: &str, ports: Ports) -> Result<Command, Box<dyn Error>> {
         let root = self.root(node);
         fs::create_dir_all(&root)?;
         let kubeconfig = self.kubeconfig("spod", Some(node))?;
         let mut command = self.command("daemon", ports.health, &kubeconfig);
-        command.args(["--metrics-port", &ports.serving.to_string(), "--root"]).arg(&root).args(flags);
+        command.args(["--metrics-port", &ports.serving.to_string(), "--root"]).arg(&root);
         command.env("NODE_NAME", node);
-        self.server.spawn(&mut command, &format!("{node}.log"))?;
-        self.agents.push((node.to_owned(), ports));
-        self.holds(&format!("{node} is ready"), || Ok(is_ready(ports)))?;
-        Ok(ports)
+        Ok(command)
+    }
+
+    /// Prepares a node for [`Self::unprivileged_agent`], as the init container of the DaemonSet does.
+    ///
+    /// # Errors
+    /// It cannot be prepared.
+    pub fn prepare(&self, node: &str, user: u32) -> Result<(), Box<dyn Error>> {
+        let root = self.root(node);
+        fs::create_dir_all(&root)?;
+        let mut command = Command::new(&self.program);
+        command.args(["non-root-enabler", "--user", &user.to_string(), "--root"]).arg(&root);
+        let output = command.output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(text(&output).into()),
+        }
+    }
+
+    /// Waits until the agent of a node says that it is ready.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn agent_is_ready(&self, node: &str, ports: Ports) -> Result<(), Box<dyn Error>> {
+        self.holds(&format!("{node} is ready"), || Ok(is_ready(ports)))
     }
 
     /// Waits until the webhook says that it is ready.
@@ -189,9 +326,7 @@ impl Operator {
         let folder = self.server.dir().join("serving");
         fs::create_dir_all(&folder)?;
         for name in ["tls.key", "tls.crt"] {
-            let text = secret["data"][name].as_str().ok_or("no such field")?;
-            let decoded = Command::new("sh").args(["-c", &format!("echo '{text}' | base64 -d")]).output()?;
-            fs::write(folder.join(format!("{name}.new")), decoded.stdout)?;
+            fs::write(folder.join(format!("{name}.new")), decoded(&secret["data"][name])?)?;
             fs::rename(folder.join(format!("{name}.new")), folder.join(name))?;
         }
         Ok(())
@@ -207,189 +342,47 @@ impl Operator {
         self.root(node).join(format!("var/lib/kubelet/seccomp/operator/production/{profile}.json"))
     }
 
-    /// Runs kubectl as the administrator, whatever comes of it.
-    ///
-    /// # Errors
-    /// It cannot be run.
-    pub fn try_kubectl(&self, arguments: &[&str], stdin: &str) -> Result<Output, Box<dyn Error>> {
-        self.server.kubectl(arguments, stdin)
-    }
-
-    /// Runs kubectl, which has to succeed.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
-        let output = self.try_kubectl(arguments, "")?;
-        match output.status.success() {
-            true => Ok(text(&output)),
-            false => Err(format!("kubectl {}: {}", arguments.join(" "), text(&output)).into()),
-        }
-    }
-
-    /// Applies documents.
-    ///
-    /// # Errors
-    /// One is refused.
-    pub fn apply_text(&self, documents: &str) -> Result<String, Box<dyn Error>> {
-        let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        let output = self.try_kubectl(&arguments, documents)?;
-        match output.status.success() {
-            true => Ok(text(&output)),
-            false => Err(text(&output).into()),
-        }
-    }
-
-    /// Applies a document; returns what kubectl says, warnings included.
-    ///
-    /// # Errors
-    /// It is refused.
-    pub fn apply(&self, document: &Value) -> Result<String, Box<dyn Error>> {
-        self.apply_text(&document.to_string())
-    }
-
-    /// Applies a document that has to be refused, with this in the reason.
-    ///
-    /// # Errors
-    /// It is taken, or refused for another reason.
-    pub fn refused(&self, document: &Value, why: &str) -> Result<String, Box<dyn Error>> {
-        self.refused_to(&["apply", "--server-side", "-f", "-"], document, why)
-    }
-
-    /// As [`Self::refused`], with these arguments for kubectl.
-    ///
-    /// # Errors
-    /// As [`Self::refused`].
-    pub fn refused_to(
-        &self,
-        arguments: &[&str],
-        document: &Value,
-        why: &str,
-    ) -> Result<String, Box<dyn Error>> {
-        let output = self.try_kubectl(arguments, &document.to_string())?;
-        let said = text(&output);
-        match !output.status.success() && said.contains(why) {
-            true => Ok(said),
-            false => Err(format!("not refused because of {why:?}: {said}").into()),
-        }
-    }
-
-    /// An object, or null.
-    ///
-    /// # Errors
-    /// It cannot be asked for.
-    pub fn get(&self, (resource, namespace, name): Named<'_>) -> Result<Value, Box<dyn Error>> {
-        let mut arguments = vec!["get", resource, name, "-o", "json", "--ignore-not-found"];
-        if !namespace.is_empty() {
-            arguments.extend(["-n", namespace]);
-        }
-        let output = self.try_kubectl(&arguments, "")?;
-        if !output.status.success() {
-            return Err(text(&output).into());
-        }
-        let text = String::from_utf8(output.stdout)?;
-        Ok(if text.trim().is_empty() { Value::Null } else { serde_json::from_str(&text)? })
-    }
-
-    /// Objects by a selector.
-    ///
-    /// # Errors
-    /// They cannot be asked for.
-    pub fn list(
-        &self,
-        resource: &str,
-        namespace: &str,
-        selector: &str,
-    ) -> Result<Vec<Value>, Box<dyn Error>> {
-        let output =
-            self.try_kubectl(&["get", resource, "-n", namespace, "-l", selector, "-o", "json"], "")?;
-        if !output.status.success() {
-            return Err(text(&output).into());
-        }
-        let mut list: Value = serde_json::from_slice(&output.stdout)?;
-        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
-    }
-
-    /// Waits until an object is as it should be; says what it is if it does not become so.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn until(
-        &self,
-        what: &str,
-        named: Named<'_>,
-        is: impl Fn(&Value) -> bool,
-    ) -> Result<Value, Box<dyn Error>> {
-        let mut found = Ok(Value::Null);
-        self.holds(what, || {
-            // The server may be away for a while; that is what some tests are about.
-            found = self.get(named);
-            Ok(found.as_ref().is_ok_and(&is))
-        })
-        .map_err(|error| format!("{error}\n{named:?}: {found:?}"))?;
-        found
-    }
-
-    /// Waits until something holds; says what the processes said if it does not.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn holds(
-        &self,
-        what: &str,
-        mut holds: impl FnMut() -> Result<bool, Box<dyn Error>>,
-    ) -> Result<(), Box<dyn Error>> {
-        let start = Instant::now();
-        while !holds()? {
-            if start.elapsed() > PATIENCE {
-                return Err(format!("waited in vain: {what}\n{}", self.logs()).into());
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
-    }
-
-    /// Waits until a seccomp profile of `production` is installed on every node.
-    ///
-    /// # Errors
-    /// It does not become so.
-    pub fn is_installed(&self, profile: &str) -> Result<Value, Box<dyn Error>> {
-        self.until(profile, ("seccompprofiles", "production", profile), |found| {
-            let ready = condition(found, "Ready");
-            found["status"]["status"] == "Installed"
-                && ready["status"] == "True"
-                && ready["observedGeneration"] == found["metadata"]["generation"]
-        })
-    }
-
     /// What a process has said so far.
     pub fn log(&self, process: &str) -> String {
         fs::read_to_string(self.server.dir().join(format!("{process}.log"))).unwrap_or_default()
     }
 
-    fn logs(&self) -> String {
-        let managers = (1..=self.managers).map(|number| format!("manager-{number}"));
-        let agents = self.agents.iter().map(|(node, _)| node.clone());
-        let names = managers.chain(["webhook".to_owned()]).chain(agents);
-        let end = |name: String| {
-            let log = self.log(&name);
+    /// What the operator has written since the server came up, apart from Leases.
+    ///
+    /// # Errors
+    /// The audit log cannot be read.
+    pub fn written(&self) -> Result<Vec<Write>, Box<dyn Error>> {
+        // Lines are written behind the answers.
+        thread::sleep(Duration::from_millis(300));
+        AuditLog::whole(&self.audit_log()).writes_of(NAMESPACE)
+    }
+
+    /// The audit log from now on.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn audit(&self) -> Result<AuditLog, Box<dyn Error>> {
+        thread::sleep(Duration::from_secs(1));
+        AuditLog::from_now(&self.audit_log())
+    }
+
+    fn audit_log(&self) -> PathBuf {
+        self.server.dir().join("audit.log")
+    }
+
+    /// The last words of all processes.
+    pub(crate) fn logs(&self) -> String {
+        let end = |name: &String| {
+            let log = self.log(name);
             let lines: Vec<&str> = log.lines().collect();
             format!("-- {name}\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
         };
-        names.map(end).collect::<Vec<_>>().join("\n")
-    }
-
-    fn start_webhook(&mut self) -> Result<(), Box<dyn Error>> {
-        let kubeconfig = self.kubeconfig("spo-webhook", None)?;
-        let mut command = self.command("webhook", self.webhook.health, &kubeconfig);
-        command.args(["--port", &self.webhook.serving.to_string(), "--cert-dir"]);
-        command.arg(self.server.dir().join("serving"));
-        self.server.spawn(&mut command, "webhook.log")?;
-        self.webhook_is_ready()
+        self.processes.iter().map(end).collect::<Vec<_>>().join("\n")
     }
 
     /// The Service is the manager's.
-    fn endpoint(&self, address: IpAddr) -> Result<(), Box<dyn Error>> {
+    fn endpoint(&self) -> Result<(), Box<dyn Error>> {
+        let address = address().ok_or("no address that endpoints may name")?;
         self.until("a Service", ("service", NAMESPACE, "webhook-service"), |service| !service.is_null())?;
         self.apply(&json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "addressType": "IPv4",
@@ -398,6 +391,11 @@ impl Operator {
             "ports": [{ "name": "https", "port": self.webhook.serving }],
             "endpoints": [{ "addresses": [address] }] }))?;
         Ok(())
+    }
+
+    fn spawn(&mut self, command: &mut Command, name: &str) -> Result<(), Box<dyn Error>> {
+        self.processes.push(name.to_owned());
+        self.server.spawn(command, &format!("{name}.log"))
     }
 
     fn command(&self, process: &str, health: u16, kubeconfig: &Path) -> Command {
@@ -419,10 +417,14 @@ impl Operator {
     }
 }
 
-/// A condition of an object, or null.
-pub fn condition<'a>(object: &'a Value, name: &str) -> &'a Value {
-    let conditions = object["status"]["conditions"].as_array();
-    conditions.and_then(|all| all.iter().find(|c| c["type"] == name)).unwrap_or(&Value::Null)
+/// What a field in base64 says.
+///
+/// # Errors
+/// It is no such field.
+pub fn decoded(field: &Value) -> Result<String, Box<dyn Error>> {
+    let text = field.as_str().ok_or("no such field")?;
+    let output = Command::new("sh").args(["-c", &format!("echo '{text}' | base64 -d")]).output()?;
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The answer to a request without TLS.
@@ -435,9 +437,12 @@ pub fn http(port: u16, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// What a command printed.
-pub fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+/// Whether the API server can reach a webhook on this machine; says so in one line if it cannot.
+pub fn is_reachable() -> bool {
+    if address().is_none() {
+        skip(TIER, "this machine has no address but its loopback, which endpoints must not name");
+    }
+    address().is_some()
 }
 
 fn is_ready(ports: Ports) -> bool {

@@ -6,7 +6,10 @@
 use std::{error::Error, fs, process::Command, thread, time::Duration};
 
 use serde_json::{Value, json};
-use spo_tests::operator::{GROUP, NAMESPACE, Operator, text};
+use spo_tests::{
+    objects::text,
+    operator::{GROUP, NAMESPACE, Operator},
+};
 
 type Outcome = Result<(), Box<dyn Error>>;
 

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use spo_tests::{
     audit::Write,
-    fleet::{AGENT, Fleet, NAMESPACE, OPERATOR, until},
+    fleet::{AGENT, Fleet, NAMESPACE, OPERATOR},
 };
 
 const NODES: usize = 3;
@@ -31,8 +31,8 @@ fn roll_out(fleet: &Fleet, prefix: &str) -> Fallible<Vec<Write>> {
         });
     fleet.kubectl(&["apply", "--server-side", "-f", "-"], &documents.collect::<String>())?;
     let all = format!("{NODES}/{NODES}");
-    until("every profile is Installed everywhere", || {
-        let profiles = fleet.list("seccompprofiles")?;
+    fleet.holds("every profile is Installed everywhere", || {
+        let profiles = fleet.list("seccompprofiles", NAMESPACE, "")?;
         let ours = profiles.iter().filter(|p| {
             p["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(prefix))
                 && p["status"]["status"] == "Installed"
@@ -73,7 +73,9 @@ fn a_roll_out_is_written_once_and_then_nothing_is() -> Fallible {
 
     let patch = r#"{"spec":{"statusMode":"PerNode"}}"#;
     fleet.kubectl(&["patch", "spod", "spod", "-n", OPERATOR, "--type=merge", "-p", patch], "")?;
-    until("each node has one status", || Ok(fleet.list("securityprofilenodestatuses")?.len() == NODES))?;
+    fleet.holds("each node has one status", || {
+        Ok(fleet.list("securityprofilenodestatuses", "", "")?.len() == NODES)
+    })?;
     let writes = roll_out(&fleet, "second")?;
     let said = each(&writes, AGENT, "securityprofilenodestatuses");
     let objects: BTreeSet<&str> = said.keys().copied().collect();

@@ -36,7 +36,8 @@ pub enum Source {
     Builtin,
     /// cert-manager: the operator makes an Issuer and Certificates.
     CertManager,
-    /// Somebody else fills the Secrets; `ca.crt` of the webhook's says whom to trust.
+    /// Somebody else fills the Secrets; `ca.crt` of the webhook's says whom to trust, and what it said before counts for
+    /// ten minutes more.
     Provided,
 }
 
@@ -105,6 +106,8 @@ struct Trust {
     /// What each definition was brought to: its generation then, and the bundle.
     done: BTreeMap<String, (i64, String)>,
     bundle: watch::Sender<Option<String>>,
+    /// Whom somebody else wants to be trusted.
+    foreign: Overlap,
     /// When there is something to do, in seconds since 1970; 0 for now.
     again: u64,
     failed: bool,
@@ -130,6 +133,7 @@ impl Trust {
             generations: BTreeMap::new(),
             done: BTreeMap::new(),
             bundle,
+            foreign: Overlap::default(),
             again: 0,
             failed: false,
         }
@@ -241,14 +245,14 @@ impl Trust {
         Ok(plan.again)
     }
 
-    /// Whom to trust is what somebody else put into the webhook's Secret.
+    /// Whom to trust is what somebody else put into the webhook's Secret, and for a while what was there before.
     async fn foreign(&mut self) -> Result<u64, Error> {
         let secret = self.known.get(names::WEBHOOK_SECRET).and_then(Option::as_deref);
         let bundle = secret.and_then(|secret| text(secret, "ca.crt").or_else(|| text(secret, "tls.crt")));
-        if let Some(bundle) = bundle {
-            self.publish(&bundle).await?;
-        }
-        Ok(u64::MAX)
+        let Some(bundle) = bundle else { return Ok(u64::MAX) };
+        let (bundle, again) = self.foreign.take(&bundle, now());
+        self.publish(&bundle).await?;
+        Ok(again)
     }
 
     async fn publish(&mut self, bundle: &str) -> Result<(), Error> {
@@ -344,6 +348,32 @@ impl Trust {
     }
 }
 
+/// Whom to trust while somebody else's authority is replaced by another: a webhook serves with its old certificate
+/// until the kubelet has put the new one into its pod, and must not be refused meanwhile.
+#[derive(Default)]
+struct Overlap {
+    current: String,
+    before: Option<(String, u64)>,
+}
+
+/// For how many seconds the authority of before is trusted beside its successor. A kubelet takes one or two minutes.
+const OVERLAP: u64 = 10 * 60;
+
+impl Overlap {
+    /// Takes note of whom to trust by now; gives everybody to trust, and when that is to be asked again.
+    fn take(&mut self, bundle: &str, now: u64) -> (String, u64) {
+        if self.current != bundle {
+            let before = std::mem::replace(&mut self.current, bundle.to_owned());
+            self.before = (!before.is_empty()).then_some((before, now.saturating_add(OVERLAP)));
+        }
+        self.before.take_if(|(_, until)| *until <= now);
+        match &self.before {
+            None => (bundle.to_owned(), u64::MAX),
+            Some((before, until)) => (format!("{}\n{before}", bundle.trim_end()), *until),
+        }
+    }
+}
+
 const TLS: &str = "kubernetes.io/tls";
 
 /// The servers of the operator: the webhook, and the metrics of the agents.
@@ -419,6 +449,20 @@ mod tests {
         for foreign in [conversion("another", None), json!({ "strategy": "None" }), json!(null)] {
             assert_eq!(patch(&foreign), None);
         }
+    }
+
+    #[test]
+    fn an_authority_is_trusted_a_while_longer_than_it_is_named() {
+        let mut trusted = Overlap::default();
+        assert_eq!(trusted.take("A\n", 100), ("A\n".to_owned(), u64::MAX));
+        assert_eq!(trusted.take("A\n", 200), ("A\n".to_owned(), u64::MAX), "nothing has changed");
+        let end = 300 + OVERLAP;
+        assert_eq!(trusted.take("B\n", 300), ("B\nA\n".to_owned(), end));
+        assert_eq!(trusted.take("B\n", end - 1), ("B\nA\n".to_owned(), end));
+        assert_eq!(trusted.take("B\n", end), ("B\n".to_owned(), u64::MAX));
+        // However often it changes, there are two at most.
+        trusted.take("C\n", end);
+        assert_eq!(trusted.take("D\n", end).0, "D\nC\n");
     }
 
     #[test]

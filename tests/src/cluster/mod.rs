@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use guest_node::{GUEST_PROGRAMS, GuestNode};
@@ -35,6 +35,7 @@ use crate::{
     api_server::{Authority, commands},
     guest::Security,
     installed, skip,
+    waiting::until,
 };
 use network::Network;
 use settings::Places;
@@ -333,16 +334,9 @@ impl Cluster {
     pub fn until(
         &self,
         what: &str,
-        mut test: impl FnMut() -> Result<bool, Box<dyn Error>>,
+        test: impl FnMut() -> Result<bool, Box<dyn Error>>,
     ) -> Result<(), Box<dyn Error>> {
-        let start = Instant::now();
-        while !test()? {
-            if start.elapsed() > DEADLINE {
-                return Err(format!("it does not happen that {what}").into());
-            }
-            thread::sleep(Duration::from_millis(300));
-        }
-        Ok(())
+        until(DEADLINE, what, test)
     }
 
     /// Stops a process of the control plane as a crash does: `etcd`, `kube-apiserver`, ….
