@@ -184,10 +184,11 @@ pub fn profile_id(kind: Kind, name: &str) -> String {
     format!("{kind}-{}", &hex_digest(&id)[..room])
 }
 
-/// The name of the node status object of a profile on a node.
+/// The name of the node status object of a profile on a node: `<kind>-<profile>-<hash><suffix>`, with the
+/// [`node_status_suffix`] of the node.
 ///
-/// It starts with the kind's short word, so profiles of two kinds with one name have two statuses, and it ends
-/// in a hash of kind, namespace, profile and node wherever the plain form could be ambiguous or too long.
+/// The hash is one of kind, namespace, profile and node, so no two have one name, however much of the front has to be
+/// cut.
 #[cfg(feature = "documents")]
 pub fn node_status_name(kind: Kind, key: &ProfileKey, node: &str) -> String {
     let word = match kind {
@@ -200,8 +201,25 @@ pub fn node_status_name(kind: Kind, key: &ProfileKey, node: &str) -> String {
     let namespace = key.namespace.as_ref().map_or("", NamespaceName::as_str);
     // The parts may hold `-` and `.`, so joined they are ambiguous: the hash over unambiguous parts decides.
     let digest = hex_digest(&format!("{word}/{namespace}/{}/{node}", key.name));
-    let readable: String = format!("{word}-{}-{node}", key.name).chars().take(253 - 17).collect();
-    format!("{}-{}", readable.trim_end_matches(['-', '.']), &digest[..16])
+    let suffix = node_status_suffix(node);
+    let room = 253_usize.saturating_sub(suffix.len() + 17);
+    let readable: String = format!("{word}-{}", key.name).chars().take(room).collect();
+    format!("{}-{}{suffix}", readable.trim_end_matches(['-', '.']), &digest[..16])
+}
+
+/// How many characters of a node's name are in the names of its node statuses.
+pub const NODE_STATUS_NODE: usize = 180;
+
+/// How the names of a node's statuses end: `-<node>-<length of the node's name>`.
+///
+/// The length makes it unambiguous, so that a policy can tell by the name alone whose object it is: without it, those
+/// of node `a-b` would end as those of node `b` do. A node's name of more than [`NODE_STATUS_NODE`] characters is cut
+/// there, and an `x` stands where it was.
+pub fn node_status_suffix(node: &str) -> String {
+    let length = node.chars().count();
+    let mark = if length > NODE_STATUS_NODE { 'x' } else { '-' };
+    let node: String = node.chars().take(NODE_STATUS_NODE).collect();
+    format!("-{node}{mark}{length}")
 }
 
 /// The name under which releases up to 1.0 stored the node status of a profile: `<profile>-<node>`.
@@ -323,7 +341,14 @@ mod tests {
         for name in &names {
             assert!(check_subdomain(name).is_ok(), "{name}");
         }
-        assert!(names[0].starts_with("seccomp-web-node-1-"));
+        assert!(names[0].starts_with("seccomp-web-") && names[0].ends_with("-node-1-6"), "{}", names[0]);
+        // Whose it is can be told by the end alone.
+        let nodes = ["b", "a-b", "a-b-1", "1", "a-b-3", "b-1"];
+        for owner in nodes {
+            let name = node_status_name(Kind::SeccompProfile, &web, owner);
+            let claims = nodes.into_iter().filter(|node| name.ends_with(&node_status_suffix(node)));
+            assert_eq!(claims.collect::<Vec<_>>(), [owner]);
+        }
         assert_eq!(old_node_status_name("web", "node-1"), "web-node-1");
     }
 

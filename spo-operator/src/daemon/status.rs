@@ -181,10 +181,13 @@ pub fn per_profile(standings: &[Standing], reporting: &Reporting) -> BTreeMap<Na
     objects.collect()
 }
 
+/// The same with `second-` in front, and as much less of what follows it as it takes: what makes it a name of its own
+/// is at the end.
 fn second_name(name: &str) -> String {
-    let (readable, hash) = name.rsplit_once('-').unwrap_or(("", name));
-    let readable: String = format!("second-{readable}").chars().take(253 - 17).collect();
-    format!("{}-{hash}", readable.trim_end_matches(['-', '.']))
+    const FRONT: &str = "second-";
+    let over = (FRONT.len() + name.len()).saturating_sub(253);
+    let rest = name.get(over..).unwrap_or(name);
+    format!("{FRONT}{}", rest.trim_start_matches(['-', '.']))
 }
 
 /// One object for the node.

@@ -1,7 +1,10 @@
 //! What binds the operator itself: agents to their own nodes, pods to the connections they need.
 
 use serde_json::{Value, json};
-use spo_model::kind::{GROUP, Kind};
+use spo_model::{
+    kind::{GROUP, Kind},
+    names::NODE_STATUS_NODE,
+};
 
 use super::object;
 use crate::cluster::names;
@@ -33,6 +36,10 @@ pub(super) fn own_node(namespace: &str) -> Vec<Value> {
                  ? request.userInfo.extra['authentication.kubernetes.io/node-name'][0] : ''" },
             // The field moved between versions; the request comes in the version that it was made in.
             { "name": "reported", "expression": format!("object == null ? '' : {}", node_of("object")) },
+            { "name": "ending", "expression": format!(
+                "variables.node.size() > {NODE_STATUS_NODE} \
+                 ? '-' + variables.node.substring(0, {NODE_STATUS_NODE}) + 'x' + string(variables.node.size()) \
+                 : '-' + variables.node + '-' + string(variables.node.size())") },
             { "name": "stored", "expression": format!("oldObject == null ? '' : {}", node_of("oldObject")) },
         ],
         "validations": [
@@ -48,14 +55,14 @@ pub(super) fn own_node(namespace: &str) -> Vec<Value> {
                 "object == null || !object.metadata.name.startsWith('node-') \
                  || object.metadata.name == 'node-' + variables.node", "reason": "Forbidden",
               "messageExpression": "'the agent of node ' + variables.node + ' cannot take the name of another node'" },
-            // So are those of single profiles: `<kind>-<profile>-<node>-<hash>`, whose front is cut where it is too long.
-            // Who could take that of another node would silence it.
+            // Those of single profiles end in their node (`spo_model::names::node_status_suffix`). Who could take that
+            // of another node would silence it.
             { "expression":
                 "object == null || oldObject != null || object.metadata.name.startsWith('node-') \
-                 || object.metadata.name.size() >= 236 || object.metadata.name.size() > 17 \
-                 && object.metadata.name.substring(0, object.metadata.name.size() - 17)\
-                 .endsWith('-' + variables.node)", "reason": "Forbidden",
-              "messageExpression": "'the agent of node ' + variables.node + ' cannot take a name without its own'" },
+                 || object.metadata.name.endsWith(variables.ending)", "reason": "Forbidden",
+              "messageExpression":
+                "'the agent of node ' + variables.node + ' cannot take a name that does not end in ' \
+                 + variables.ending" },
         ],
     });
     let mut binding =
