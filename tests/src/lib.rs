@@ -6,7 +6,8 @@
 //! | guide | `cargo test -p spo-tests --test guide` | as cluster; `nginx-light`, `curl` |
 //! | cluster | `cargo test -p spo-tests --test cluster` | root; `containerd`, `runc` and more, and what `scripts/kubernetes/build` builds |
 //! | API server | `cargo test -p spo-tests --test api_server` | `etcd-server`, and what `scripts/kubernetes/build` builds with Go |
-//! | manager | `cargo test -p spo-tests --test manager` | the same |
+//! | manager | `cargo test -p spo-tests --test manager` | the same; `curl` |
+//! | agent | `cargo test -p spo-tests --test daemon` | the same; root for an agent that is not |
 //! | acceptance, hostile users | `cargo test -p spo-tests --test acceptance --test hostile` | the same |
 //! | scale | `cargo test -p spo-tests --test scale` | the same |
 //!

@@ -67,13 +67,8 @@ fn conversion_works_through_our_authority_and_while_certificates_change() -> Out
 /// What cert-manager does, as far as the operator sees it: its kinds are there, and a Certificate becomes a Secret.
 #[test]
 fn cert_manager_is_asked_and_what_it_makes_is_left_alone() -> Outcome {
-    if !is_reachable() {
-        return Ok(());
-    }
-    let Some(mut operator) = Operator::install(Admission::On)? else { return Ok(()) };
     // cert-manager comes after the operator, so the operator has to ask again.
-    operator.manager("first", &["--certificates=cert-manager"])?;
-    operator.until("agents", ("daemonset", NAMESPACE, "spod"), |d| !d.is_null())?;
+    let Some(mut operator) = with_certificates_of("cert-manager")? else { return Ok(()) };
     for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
         let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
         operator.apply(
@@ -105,12 +100,7 @@ fn cert_manager_is_asked_and_what_it_makes_is_left_alone() -> Outcome {
 /// An administrator fills the Secret: the operator makes none, and trusts what its `ca.crt` says.
 #[test]
 fn certificates_of_an_administrator_are_left_alone() -> Outcome {
-    if !is_reachable() {
-        return Ok(());
-    }
-    let Some(mut operator) = Operator::install(Admission::On)? else { return Ok(()) };
-    operator.manager("first", &["--certificates=provided"])?;
-    operator.until("agents", ("daemonset", NAMESPACE, "spod"), |d| !d.is_null())?;
+    let Some(mut operator) = with_certificates_of("provided")? else { return Ok(()) };
     thread::sleep(Duration::from_secs(3));
     anothers_certificate_serves(&mut operator)?;
     // What the administrator takes away is not made by anybody else.
@@ -119,6 +109,17 @@ fn certificates_of_an_administrator_are_left_alone() -> Outcome {
     assert!(operator.get(SECRET)?.is_null(), "it is the administrator's");
     // Whom to trust is known as long as the webhook has the certificate.
     converted(&operator, "the old version without the Secret")
+}
+
+/// A manager that gets its certificates there, and has begun its work.
+fn with_certificates_of(source: &str) -> Result<Option<Operator>, Box<dyn Error>> {
+    if !is_reachable() {
+        return Ok(None);
+    }
+    let Some(mut operator) = Operator::install(Admission::On)? else { return Ok(None) };
+    operator.manager("first", &[&format!("--certificates={source}")])?;
+    operator.until("agents", ("daemonset", NAMESPACE, "spod"), |d| !d.is_null())?;
+    Ok(Some(operator))
 }
 
 /// With a Secret that is another's: it is used, trusted by its authority and never written, also when it is renewed by
