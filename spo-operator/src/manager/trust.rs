@@ -226,10 +226,18 @@ impl Trust {
             authority = Some(made);
         }
         let Some(authority) = authority else { return Ok(plan.again) };
+        // Pods wait for Secrets that are not there, and nobody can have called a server without one: they come first.
+        let is_there = |secret: &str| self.known.get(secret).is_some_and(Option::is_some);
+        let missing: Vec<&Server> = servers.iter().filter(|server| !is_there(&server.secret)).collect();
+        for server in &missing {
+            tracing::info!(secret = server.secret, "making a certificate");
+            self.store(&server.secret, &certificates::issue(now(), &authority, server)?).await?;
+        }
         self.publish(&authority.bundle).await?;
         for ((server, pair), step) in beside.iter().zip(&plan.servers) {
             let new = match (step, pair) {
                 (Step::Keep, _) => continue,
+                _ if missing.contains(server) => continue,
                 (Step::Rebundle, Some(pair)) => Pair { bundle: authority.bundle.clone(), ..(*pair).clone() },
                 _ => {
                     tracing::info!(secret = server.secret, "making a certificate");
