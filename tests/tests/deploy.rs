@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use spo_tests::{
     api_server::{ApiServer, commands},
-    binary, installed, skip, workspace,
+    binary, installed, operator_image, skip, workspace,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -276,6 +276,52 @@ fn accounts_have_the_rights_they_need_and_no_more() -> Outcome {
             "{account} {verb} {resource} in {namespace}"
         );
     }
+    Ok(())
+}
+
+/// The Dockerfile's image: the binary, as it was built, and nothing else; a user without rights runs it.
+#[test]
+fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
+    if !installed("image", &["buildah", "tar"]) {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let layout = dir.path().join("image");
+    let built = binary("spo-operator", "spo-operator");
+    operator_image::by_dockerfile(&built, &layout)?;
+    let blob = |descriptor: &Value| -> Result<PathBuf, Box<dyn Error>> {
+        let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+        Ok(layout.join("blobs/sha256").join(digest.ok_or("no digest")?))
+    };
+    let read =
+        |path: PathBuf| -> Result<Value, Box<dyn Error>> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    let index = read(layout.join("index.json"))?;
+    let image = read(blob(&index["manifests"][0])?)?;
+    let config = read(blob(&image["config"])?)?["config"].take();
+    assert_eq!(config["Entrypoint"], json!([operator_image::ENTRYPOINT]));
+    assert_eq!(config["User"], "65535:65535", "the user of the pods");
+    assert!(manifest("operator.yaml")?.contains("runAsUser: 65535"));
+    for unwanted in ["Cmd", "Volumes", "ExposedPorts", "WorkingDir"] {
+        assert!(config[unwanted].is_null(), "{config}");
+    }
+    let workspace_manifest = fs::read_to_string(workspace().join("Cargo.toml"))?;
+    for (label, field) in [("licenses", "license"), ("source", "repository")] {
+        let value =
+            config["Labels"][format!("org.opencontainers.image.{label}")].as_str().ok_or("no label")?;
+        assert!(workspace_manifest.contains(&format!("{field} = \"{value}\"")), "{label}: {value}");
+    }
+
+    let layers = image["layers"].as_array().ok_or("no layers")?;
+    assert_eq!(layers.len(), 1, "{image}");
+    let tar = |flags: &[&str]| -> Result<Vec<u8>, Box<dyn Error>> {
+        let output = Command::new("tar").args(flags).arg("-f").arg(blob(&layers[0])?).output()?;
+        if output.status.success() { Ok(output.stdout) } else { Err(text(&output).into()) }
+    };
+    let list = String::from_utf8(tar(&["--list", "--verbose", "--numeric-owner"])?)?;
+    let [file] = list.lines().collect::<Vec<_>>()[..] else { panic!("more than a file: {list}") };
+    assert!(file.starts_with("-rwxr-xr-x 0/0 ") && file.ends_with(" spo-operator"), "{file}");
+    let bytes = tar(&["--extract", "--to-stdout"])?;
+    assert!(bytes == fs::read(&built)?, "the binary is another one");
     Ok(())
 }
 
