@@ -325,6 +325,86 @@ fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
     Ok(())
 }
 
+/// OpenShift's service CA in the place of our own: the manager asks it, takes nothing away of what it puts there, and
+/// makes way where our own Secrets are in its place; and back.
+#[test]
+fn the_service_ca_takes_the_place_of_our_authority() -> Outcome {
+    const SECRET: &str = "webhook-server-cert";
+    let Some(mut server) = server()? else { return Ok(()) };
+    install(&server)?;
+    let manager = |server: &mut ApiServer, mode: &str| -> Outcome {
+        let mut command = Command::new(binary("spo-operator", "spo-operator"));
+        command
+            .args(["manager", "--certificates", mode, "--health-port", "0"])
+            .env("KUBECONFIG", server.kubeconfig())
+            .env("OPERATOR_NAMESPACE", NAMESPACE)
+            .env("POD_NAME", "manager");
+        server.spawn(&mut command, &format!("{mode}.log"))
+    };
+    let get = |server: &ApiServer, kind: &str, name: &str| -> Result<Value, Box<dyn Error>> {
+        let output = server.kubectl(&["get", kind, name, "-n", NAMESPACE, "-o", "json"], "")?;
+        Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
+    };
+    let until = |server: &ApiServer, (kind, name): (&str, &str), good: &dyn Fn(&Value) -> bool| -> Outcome {
+        let start = Instant::now();
+        loop {
+            let found = get(server, kind, name)?;
+            if good(&found) {
+                return Ok(());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("{kind} {name} stays {found}").into());
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let asks = |object: &Value| {
+        object["metadata"]["annotations"]["service.beta.openshift.io/inject-cabundle"] == "true"
+    };
+    let definition = format!("seccompprofiles.{GROUP}");
+    let configuration = ("validatingwebhookconfiguration", "spo-validating-webhook-configuration");
+    let bundle = |object: &Value| object["webhooks"][0]["clientConfig"]["caBundle"].clone();
+
+    manager(&mut server, "builtin")?;
+    until(&server, ("secret", SECRET), &|secret| !secret["data"]["ca.crt"].is_null())?;
+    until(&server, configuration, &|found| !bundle(found).is_null() && !asks(found))?;
+    server.terminate("builtin")?;
+
+    manager(&mut server, "service-ca")?;
+    let serving = "service.beta.openshift.io/serving-cert-secret-name";
+    until(&server, ("service", "webhook-service"), &|service| {
+        service["metadata"]["annotations"][serving] == SECRET
+    })?;
+    until(&server, ("secret", SECRET), &|secret| secret.is_null())?;
+    assert!(!asks(&get(&server, "crd", &definition)?), "nobody is there yet who would answer");
+    // The service CA's part: a Secret without `ca.crt`, and its authority where it is asked for.
+    let (certificate, key) = server.certificate()?;
+    let files = [("tls.crt", &certificate), ("tls.key", &key)].map(|(name, text)| {
+        let path = server.dir().join(name);
+        fs::write(&path, text).map(|()| path.display().to_string())
+    });
+    let [certificate, key] = files;
+    let flags = [format!("--cert={}", certificate?), format!("--key={}", key?)];
+    calm(&server, &["create", "secret", "tls", SECRET, "-n", NAMESPACE, &flags[0], &flags[1]], "")?;
+    until(&server, ("crd", &definition), &asks)?;
+    until(&server, configuration, &asks)?;
+    let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Q0E=" }]);
+    let injected = injected.to_string();
+    calm(&server, &["patch", configuration.0, configuration.1, "--type=json", "-p", &injected], "")?;
+    // Whatever the manager writes to it after that leaves the authority there.
+    calm(&server, &["label", configuration.0, configuration.1, "app-"], "")?;
+    until(&server, configuration, &|found| !found["metadata"]["labels"]["app"].is_null())?;
+    assert_eq!(bundle(&get(&server, configuration.0, configuration.1)?), "Q0E=");
+    server.terminate("service-ca")?;
+
+    manager(&mut server, "builtin")?;
+    until(&server, configuration, &|found| !asks(found) && bundle(found) != "Q0E=")?;
+    until(&server, ("crd", &definition), &|found| {
+        !asks(found) && !found["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].is_null()
+    })?;
+    Ok(())
+}
+
 /// Every file follows from the code.
 #[test]
 fn the_files_are_up_to_date() -> Outcome {

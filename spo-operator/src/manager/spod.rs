@@ -33,11 +33,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     applied::{Key, Objects, Step},
-    kinds::{ApiKind, DAEMON_SETS, KINDS, MONITORS},
+    kinds::{ApiKind, DAEMON_SETS, KINDS, MONITORS, SERVICES},
     rendering::{Renderer, Surroundings},
     rollout::{Rollout, condition},
     spod_watches::{Told, events},
-    trust::Bundle,
+    trust::{Anchor, Trusted},
 };
 use crate::{
     cluster::{names, resource::Resource},
@@ -81,7 +81,7 @@ pub struct Settings {
 pub async fn run(
     client: Client,
     settings: Settings,
-    mut bundle: Bundle,
+    mut trusted: Trusted,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut events = events(&client, &settings.namespace);
@@ -90,7 +90,7 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some(told) = events.next() => controller.take_note(told),
-            Ok(()) = bundle.changed() => controller.trust(bundle.borrow_and_update().clone()),
+            Ok(()) = trusted.changed() => controller.trust(trusted.borrow_and_update().clone()),
             () = sleep_until(controller.due) => controller.work().await,
         }
     }
@@ -158,8 +158,8 @@ impl Controller {
         self.due = self.due.min(Instant::now() + BREATH);
     }
 
-    fn trust(&mut self, bundle: Option<String>) {
-        self.around.bundle = bundle;
+    fn trust(&mut self, anchor: Option<Anchor>) {
+        self.around.trust = anchor;
         self.soon();
     }
 
@@ -244,10 +244,6 @@ impl Controller {
     async fn work(&mut self) {
         self.due = far();
         if !self.complete || !self.own_known {
-            return;
-        }
-        if self.around.bundle.is_none() && Instant::now() < self.patience {
-            self.due = self.patience;
             return;
         }
         if let Err(error) = self.reconcile().await {
@@ -362,6 +358,10 @@ impl Controller {
         let is_static = spod.object.as_ref().is_ok_and(|object| {
             object.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) == Some(true)
         });
+        let waits = self.around.trust.is_none() && Instant::now() < self.patience;
+        if waits {
+            self.due = self.due.min(self.patience);
+        }
         let (mut problem, mut wanted, mut due) = (None, BTreeSet::new(), Vec::new());
         for object in rendered {
             let Some(kind) = ApiKind::of(&object) else {
@@ -376,8 +376,10 @@ impl Controller {
             if !claimed.insert(key.clone()) {
                 continue;
             }
-            // A webhook that the API server cannot trust would refuse everything.
-            if !kind.namespaced && self.around.bundle.is_none() {
+            // A webhook that the API server cannot trust would refuse everything. Services wait for nothing, and the
+            // service CA for them.
+            let untrusted = !kind.namespaced && self.around.trust.is_none();
+            if untrusted || waits && *kind != SERVICES {
                 continue;
             }
             match self.objects.step(&key, &object, Instant::now()) {
