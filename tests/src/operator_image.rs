@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +11,9 @@ use crate::{cluster::Image, workspace};
 
 /// The image that the manifests name.
 pub const OPERATOR: &str = "ghcr.io/security-profiles/spo-rs:v0.1.0";
+
+/// What the image runs, and the one file that is in it.
+pub const ENTRYPOINT: &str = "/spo-operator";
 
 /// The programs of this machine that are in the guide's images.
 pub const PROGRAMS: &[&str] = &["nginx", "curl", "bash", "busybox"];
@@ -54,7 +58,42 @@ pub fn binary() -> Result<PathBuf, Box<dyn Error>> {
 /// # Errors
 /// It does not build.
 pub fn operator() -> Result<Image, Box<dyn Error>> {
-    Ok(Image::new(OPERATOR, &["/spo-operator"]).with_as(binary()?, "/spo-operator"))
+    Ok(Image::new(OPERATOR, &[ENTRYPOINT]).with_as(binary()?, ENTRYPOINT))
+}
+
+/// Builds the image by the Dockerfile with `buildah`, as an OCI layout in `layout`. This binary stands in for what the
+/// Dockerfile's first stage compiles, which needs the network.
+///
+/// # Errors
+/// It does not build.
+pub fn by_dockerfile(binary: &Path, layout: &Path) -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    let built = dir.path().join("build/image");
+    let nothing = dir.path().join("nothing");
+    fs::create_dir_all(&built)?;
+    fs::create_dir(&nothing)?;
+    fs::copy(binary, built.join("spo-operator"))?;
+    let buildah = |arguments: &[&str]| -> Result<(), Box<dyn Error>> {
+        let output = Command::new("buildah")
+            .arg("--root")
+            .arg(dir.path().join("root"))
+            .arg("--runroot")
+            .arg(dir.path().join("run"))
+            .args(["--storage-driver", "vfs"])
+            .args(arguments)
+            .output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
+        }
+    };
+    let stage = format!("build={}", dir.path().join("build").display());
+    let file = workspace().join("Dockerfile");
+    let [file, nothing] = [&file, &nothing].map(|path| path.display().to_string());
+    // The label that buildah adds of its own is not the Dockerfile's.
+    let options = ["--isolation=chroot", "--identity-label=false", "--build-context", &stage];
+    buildah(&[&["bud"], &options[..], &["--tag=operator", "--file", &file, &nothing]].concat())?;
+    buildah(&["push", "operator", &format!("oci:{}:operator", layout.display())])
 }
 
 /// The operator, and what the guide's pods run: nginx on port 80, the same without root on port 8080, a shell.

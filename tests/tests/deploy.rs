@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use spo_tests::{
     api_server::{ApiServer, commands},
-    binary, installed, skip, workspace,
+    binary, installed, operator_image, skip, workspace,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -276,6 +276,132 @@ fn accounts_have_the_rights_they_need_and_no_more() -> Outcome {
             "{account} {verb} {resource} in {namespace}"
         );
     }
+    Ok(())
+}
+
+/// The Dockerfile's image: the binary, as it was built, and nothing else; a user without rights runs it.
+#[test]
+fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
+    if !installed("image", &["buildah", "tar"]) {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let layout = dir.path().join("image");
+    let built = binary("spo-operator", "spo-operator");
+    operator_image::by_dockerfile(&built, &layout)?;
+    let blob = |descriptor: &Value| -> Result<PathBuf, Box<dyn Error>> {
+        let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+        Ok(layout.join("blobs/sha256").join(digest.ok_or("no digest")?))
+    };
+    let read =
+        |path: PathBuf| -> Result<Value, Box<dyn Error>> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    let index = read(layout.join("index.json"))?;
+    let image = read(blob(&index["manifests"][0])?)?;
+    let config = read(blob(&image["config"])?)?["config"].take();
+    assert_eq!(config["Entrypoint"], json!([operator_image::ENTRYPOINT]));
+    assert_eq!(config["User"], "65535:65535", "the user of the pods");
+    assert!(manifest("operator.yaml")?.contains("runAsUser: 65535"));
+    for unwanted in ["Cmd", "Volumes", "ExposedPorts", "WorkingDir"] {
+        assert!(config[unwanted].is_null(), "{config}");
+    }
+    let workspace_manifest = fs::read_to_string(workspace().join("Cargo.toml"))?;
+    for (label, field) in [("licenses", "license"), ("source", "repository")] {
+        let value =
+            config["Labels"][format!("org.opencontainers.image.{label}")].as_str().ok_or("no label")?;
+        assert!(workspace_manifest.contains(&format!("{field} = \"{value}\"")), "{label}: {value}");
+    }
+
+    let layers = image["layers"].as_array().ok_or("no layers")?;
+    assert_eq!(layers.len(), 1, "{image}");
+    let tar = |flags: &[&str]| -> Result<Vec<u8>, Box<dyn Error>> {
+        let output = Command::new("tar").args(flags).arg("-f").arg(blob(&layers[0])?).output()?;
+        if output.status.success() { Ok(output.stdout) } else { Err(text(&output).into()) }
+    };
+    let list = String::from_utf8(tar(&["--list", "--verbose", "--numeric-owner"])?)?;
+    let [file] = list.lines().collect::<Vec<_>>()[..] else { panic!("more than a file: {list}") };
+    assert!(file.starts_with("-rwxr-xr-x 0/0 ") && file.ends_with(" spo-operator"), "{file}");
+    let bytes = tar(&["--extract", "--to-stdout"])?;
+    assert!(bytes == fs::read(&built)?, "the binary is another one");
+    Ok(())
+}
+
+/// OpenShift's service CA in the place of our own: the manager asks it, takes nothing away of what it puts there, and
+/// makes way where our own Secrets are in its place; and back.
+#[test]
+fn the_service_ca_takes_the_place_of_our_authority() -> Outcome {
+    const SECRET: &str = "webhook-server-cert";
+    let Some(mut server) = server()? else { return Ok(()) };
+    install(&server)?;
+    let manager = |server: &mut ApiServer, mode: &str| -> Outcome {
+        let mut command = Command::new(binary("spo-operator", "spo-operator"));
+        command
+            .args(["manager", "--certificates", mode, "--health-port", "0"])
+            .env("KUBECONFIG", server.kubeconfig())
+            .env("OPERATOR_NAMESPACE", NAMESPACE)
+            .env("POD_NAME", "manager");
+        server.spawn(&mut command, &format!("{mode}.log"))
+    };
+    let get = |server: &ApiServer, kind: &str, name: &str| -> Result<Value, Box<dyn Error>> {
+        let output = server.kubectl(&["get", kind, name, "-n", NAMESPACE, "-o", "json"], "")?;
+        Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
+    };
+    let until = |server: &ApiServer, (kind, name): (&str, &str), good: &dyn Fn(&Value) -> bool| -> Outcome {
+        let start = Instant::now();
+        loop {
+            let found = get(server, kind, name)?;
+            if good(&found) {
+                return Ok(());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("{kind} {name} stays {found}").into());
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let asks = |object: &Value| {
+        object["metadata"]["annotations"]["service.beta.openshift.io/inject-cabundle"] == "true"
+    };
+    let definition = format!("seccompprofiles.{GROUP}");
+    let configuration = ("validatingwebhookconfiguration", "spo-validating-webhook-configuration");
+    let bundle = |object: &Value| object["webhooks"][0]["clientConfig"]["caBundle"].clone();
+
+    manager(&mut server, "builtin")?;
+    until(&server, ("secret", SECRET), &|secret| !secret["data"]["ca.crt"].is_null())?;
+    until(&server, configuration, &|found| !bundle(found).is_null() && !asks(found))?;
+    server.terminate("builtin")?;
+
+    manager(&mut server, "service-ca")?;
+    let serving = "service.beta.openshift.io/serving-cert-secret-name";
+    until(&server, ("service", "webhook-service"), &|service| {
+        service["metadata"]["annotations"][serving] == SECRET
+    })?;
+    until(&server, ("secret", SECRET), &|secret| secret.is_null())?;
+    assert!(!asks(&get(&server, "crd", &definition)?), "nobody is there yet who would answer");
+    // The service CA's part: a Secret without `ca.crt`, and its authority where it is asked for.
+    let (certificate, key) = server.certificate()?;
+    let files = [("tls.crt", &certificate), ("tls.key", &key)].map(|(name, text)| {
+        let path = server.dir().join(name);
+        fs::write(&path, text).map(|()| path.display().to_string())
+    });
+    let [certificate, key] = files;
+    let flags = [format!("--cert={}", certificate?), format!("--key={}", key?)];
+    calm(&server, &["create", "secret", "tls", SECRET, "-n", NAMESPACE, &flags[0], &flags[1]], "")?;
+    until(&server, ("crd", &definition), &asks)?;
+    until(&server, configuration, &asks)?;
+    let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Q0E=" }]);
+    let injected = injected.to_string();
+    calm(&server, &["patch", configuration.0, configuration.1, "--type=json", "-p", &injected], "")?;
+    // Whatever the manager writes to it after that leaves the authority there.
+    calm(&server, &["label", configuration.0, configuration.1, "app-"], "")?;
+    until(&server, configuration, &|found| !found["metadata"]["labels"]["app"].is_null())?;
+    assert_eq!(bundle(&get(&server, configuration.0, configuration.1)?), "Q0E=");
+    server.terminate("service-ca")?;
+
+    manager(&mut server, "builtin")?;
+    until(&server, configuration, &|found| !asks(found) && bundle(found) != "Q0E=")?;
+    until(&server, ("crd", &definition), &|found| {
+        !asks(found) && !found["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].is_null()
+    })?;
     Ok(())
 }
 

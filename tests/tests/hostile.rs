@@ -190,12 +190,8 @@ fn an_agent_cannot_speak_for_another_node() -> Outcome {
     // A second object in its name.
     let owner = json!([{ "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile", "name": "web",
         "uid": web["metadata"]["uid"], "controller": true }]);
-    let mut lie = object(
-        "SecurityProfileNodeStatus",
-        "production",
-        "lie-node-a-0123456789abcdef",
-        &json!({ "nodeName": "node-b" }),
-    );
+    let mut lie =
+        object("SecurityProfileNodeStatus", "production", "lie-node-a-6", &json!({ "nodeName": "node-b" }));
     lie["metadata"]["ownerReferences"] = owner;
     lie["status"] = json!({ "status": "Error" });
     denied(&["create", "-f", "-"], &lie)?;
@@ -204,6 +200,11 @@ fn an_agent_cannot_speak_for_another_node() -> Outcome {
     squat["metadata"]["name"] = json!(name.replacen("web", "later", 1));
     squat["spec"]["nodeName"] = json!("node-a");
     denied(&["create", "-f", "-"], &squat)?;
+    // As well as by one whose name the other's ends in.
+    squat["spec"]["nodeName"] = json!("b");
+    let b = "--as-user-extra=authentication.kubernetes.io/node-name=b";
+    let said = "cannot take a name that does not end in -b-1";
+    operator.refused_to(&["create", "-f", "-", &agent, b], &squat, said)?;
     // The same with one object for each node.
     let mode = r#"{"spec":{"statusMode":"PerNode"}}"#;
     operator.kubectl(&["patch", "spod", "spod", "-n", NAMESPACE, "--type=merge", "-p", mode])?;

@@ -3,13 +3,14 @@
 //! ```text
 //! Lease ──lease, election──► one leader
 //!   Secrets, definitions ──certificates, trust──► certificates, caBundle
-//!   SPOD ──rendering, kinds, spod, rollout──► DaemonSet, webhook, …; state
+//!   SPOD ──rendering, kinds, applied, spod, rollout──► DaemonSet, webhook, …; state
 //!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer ──profiles──► writes
 //! ```
 //!
-//! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`bindings`], [`reports`], [`index`], [`rollout`].
+//! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`bindings`], [`reports`], [`index`], [`applied`], [`rollout`].
 //! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
 
+pub mod applied;
 pub mod bases;
 pub mod bindings;
 pub mod certificates;
@@ -26,6 +27,7 @@ pub mod rendering;
 pub mod reports;
 pub mod rollout;
 pub mod spod;
+pub mod spod_watches;
 pub mod texts;
 pub mod trust;
 pub mod uninstall;

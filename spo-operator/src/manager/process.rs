@@ -93,6 +93,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         image: arguments.image.clone(),
         kubelet_dir: arguments.kubelet_dir.clone(),
         restrict_to: common.restrict_to_namespace.join(","),
+        service_ca: arguments.certificates == trust::Source::ServiceCa,
         cluster_scope: common.profiles() == spo_model::kind::Scope::Cluster,
         ..Surroundings::default()
     };
@@ -181,12 +182,12 @@ impl Work {
     /// Every controller at once; if one ends, all end. When the operator is being deleted, they make way for cleaning
     /// up.
     async fn lead(self, stop: CancellationToken) -> Result<(), Error> {
-        let (bundle, trusted) = watch::channel(None);
+        let (anchor, trusted) = watch::channel(None);
         let namespace = self.spod.namespace.to_string();
         let leaving = uninstall::begins(self.client.clone(), &namespace);
         let controllers = async {
             tokio::try_join!(
-                trust::run(self.client.clone(), namespace.clone(), self.source, bundle, stop.clone()),
+                trust::run(self.client.clone(), namespace.clone(), self.source, anchor, stop.clone()),
                 spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
                 bases::run(
                     self.client.clone(),

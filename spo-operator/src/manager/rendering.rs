@@ -3,6 +3,7 @@
 use serde_json::Value;
 use spo_model::object::SecurityProfilesOperatorDaemon;
 
+use super::trust::Anchor;
 use crate::render::{self, Environment};
 
 /// What the objects depend on besides the SPOD.
@@ -18,8 +19,10 @@ pub struct Surroundings {
     pub pull_secrets: Vec<String>,
     /// The kubelet's directory on nodes.
     pub kubelet_dir: String,
-    /// Whom the API server has to trust when it calls the webhook, as PEM.
-    pub bundle: Option<String>,
+    /// Whom the API server has to trust when it calls the webhook, once that is known.
+    pub trust: Option<Anchor>,
+    /// Whether certificates come from OpenShift's service CA.
+    pub service_ca: bool,
     /// The namespaces that are looked at, as flags have them; empty means all.
     pub restrict_to: String,
     /// Whether profiles have no namespace.
@@ -61,7 +64,10 @@ impl Surroundings {
         environment.pull_policy.clone_from(&self.pull_policy);
         environment.pull_secrets.clone_from(&self.pull_secrets);
         environment.kubelet_dir.clone_from(&self.kubelet_dir);
-        environment.ca_bundle.clone_from(&self.bundle);
+        if let Some(Anchor::Bundle(pem)) = &self.trust {
+            environment.ca_bundle = Some(pem.clone());
+        }
+        environment.service_ca = self.service_ca;
         environment.restrict_to.clone_from(&self.restrict_to);
         environment.cluster_scope = self.cluster_scope;
         environment.owner.clone_from(&self.owner);

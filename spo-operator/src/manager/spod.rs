@@ -8,19 +8,16 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
+use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::{
-    api::{
-        apps::v1::{DaemonSet, Deployment},
-        core::v1::PodSpec,
-    },
+    api::{apps::v1::Deployment, core::v1::PodSpec},
     jiff::Timestamp,
 };
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
     core::PartialObjectMeta,
-    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+    runtime::watcher::Event,
 };
 use serde_json::{Value, json};
 use spo_model::{
@@ -35,13 +32,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    kinds::{ApiKind, BUDGETS, DAEMON_SETS, DEPLOYMENTS, KINDS, MONITORS, MUTATING, SERVICES, VALIDATING},
+    applied::{Key, Objects, Step},
+    kinds::{ApiKind, DAEMON_SETS, KINDS, MONITORS, SERVICES},
     rendering::{Renderer, Surroundings},
     rollout::{Rollout, condition},
-    trust::Bundle,
+    spod_watches::{Told, events},
+    trust::{Anchor, Trusted},
 };
 use crate::{
-    cluster::{names, resource::Resource, watch::Watch},
+    cluster::{names, resource::Resource},
     process::Error,
     render,
 };
@@ -50,10 +49,14 @@ use crate::{
 const VALUES_MANAGER: &str = "spo-values";
 
 /// How long changes are gathered.
-const BREATH: Duration = Duration::from_millis(100);
+const BREATH: Duration = Duration::from_millis(50);
 
-/// The least time between two repairs of one object: somebody may repair it the other way.
-const REPAIR: Duration = Duration::from_secs(3);
+/// How long nothing is applied that pods come from while certificates may be in the making: a kubelet that misses what
+/// a pod mounts looks again later and later. Where certificates are somebody else's, agents do not wait for them.
+const CERTIFICATES: Duration = Duration::from_secs(1);
+
+/// The least time between two reports that differ only in how far a roll-out is.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -78,7 +81,7 @@ pub struct Settings {
 pub async fn run(
     client: Client,
     settings: Settings,
-    mut bundle: Bundle,
+    mut trusted: Trusted,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut events = events(&client, &settings.namespace);
@@ -87,101 +90,10 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some(told) = events.next() => controller.take_note(told),
-            Ok(()) = bundle.changed() => controller.trust(bundle.borrow_and_update().clone()),
+            Ok(()) = trusted.changed() => controller.trust(trusted.borrow_and_update().clone()),
             () = sleep_until(controller.due) => controller.work().await,
         }
     }
-}
-
-enum Told {
-    Spod(Event<Value>),
-    Own(Option<Box<Deployment>>),
-    Agents(Box<Event<DaemonSet>>),
-    Other(&'static ApiKind, Event<ObjectMeta>),
-    Named(&'static ApiKind, &'static str, Option<ObjectMeta>),
-}
-
-fn events(client: &Client, namespace: &NamespaceName) -> stream::SelectAll<BoxStream<'static, Told>> {
-    let place = namespace.as_str();
-    let spods = Watch {
-        resource: Resource::Of(Kind::SecurityProfilesOperatorDaemon),
-        namespace: Some(namespace.clone()),
-    };
-    let config = watcher::Config::default();
-    let spods = spods.follow(client.clone(), Scope::Namespaced, config.clone());
-    let own: Api<Deployment> = Api::namespaced(client.clone(), place);
-    let own = watcher::watch_object(own, names::OPERATOR).default_backoff();
-    let ours = config.labels(&format!("{}={}", names::APP_LABEL, names::OPERATOR));
-    let agents = watcher(Api::<DaemonSet>::namespaced(client.clone(), place), ours.clone()).default_backoff();
-    let mut all: Vec<BoxStream<'static, Told>> = vec![
-        spods.map(|(_, event)| Told::Spod(event)).boxed(),
-        told("the operator's Deployment", own.map(|told| told.map(|own| Told::Own(own.map(Box::new))))),
-        told("daemonsets", agents.map(|told| told.map(|event| Told::Agents(Box::new(event))))),
-    ];
-    for kind in [&DEPLOYMENTS, &SERVICES, &BUDGETS] {
-        let api: Api<PartialObjectMeta<DynamicObject>> = kind.api(client, place);
-        let events = watcher(api, ours.clone()).default_backoff();
-        all.push(told(
-            kind.plural,
-            events.map(move |told| told.map(|event| Told::Other(kind, metadata(event)))),
-        ));
-    }
-    for (kind, name) in [(&MUTATING, names::MUTATING_WEBHOOKS), (&VALIDATING, names::VALIDATING_WEBHOOKS)] {
-        // By name: the operator has no business with the configurations of others.
-        let api: Api<PartialObjectMeta<DynamicObject>> = kind.api(client, place);
-        let events = watcher::watch_object(api, name).default_backoff();
-        let events = events.map(move |told| {
-            told.map(|object| Told::Named(kind, name, object.map(|object| object.metadata)))
-        });
-        all.push(told(kind.plural, events));
-    }
-    stream::select_all(all)
-}
-
-fn told(
-    what: &'static str,
-    events: impl Stream<Item = Result<Told, watcher::Error>> + Send + 'static,
-) -> BoxStream<'static, Told> {
-    let events = events.filter_map(move |event| async move {
-        event.inspect_err(|error| tracing::warn!(what, %error, "the watch is interrupted")).ok()
-    });
-    events.boxed()
-}
-
-fn metadata(event: Event<PartialObjectMeta<DynamicObject>>) -> Event<ObjectMeta> {
-    match event {
-        Event::Apply(object) => Event::Apply(object.metadata),
-        Event::Delete(object) => Event::Delete(object.metadata),
-        Event::Init => Event::Init,
-        Event::InitApply(object) => Event::InitApply(object.metadata),
-        Event::InitDone => Event::InitDone,
-    }
-}
-
-/// Kind and name of an object that is rendered.
-type Key = (&'static str, String);
-
-/// What an object is at: the generation counts what was wanted of it; kinds without one change for no other reason.
-fn mark(metadata: &ObjectMeta) -> String {
-    match metadata.generation {
-        Some(generation) => format!("{}/{generation}", metadata.uid.as_deref().unwrap_or_default()),
-        None => metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-/// What is known of an object that was or may be rendered.
-#[derive(Clone, Debug)]
-struct There {
-    mark: String,
-    owners: Vec<String>,
-}
-
-/// What the last write made of an object.
-#[derive(Clone, Debug)]
-struct Applied {
-    rendered: Value,
-    mark: String,
-    at: Instant,
 }
 
 struct Spod {
@@ -205,9 +117,12 @@ struct Controller {
     own_known: bool,
     /// The operator's Deployment, as an owner.
     own: Option<Value>,
-    there: BTreeMap<Key, There>,
+    objects: Objects,
     rollouts: BTreeMap<String, Rollout>,
-    applied: BTreeMap<Key, Applied>,
+    /// When each SPOD's status was written last.
+    reported: BTreeMap<String, Instant>,
+    /// When certificates are not waited for any longer.
+    patience: Instant,
     complained: BTreeSet<String>,
     probed: bool,
     due: Instant,
@@ -225,9 +140,10 @@ impl Controller {
             settled: false,
             own_known: false,
             own: None,
-            there: BTreeMap::new(),
+            objects: Objects::default(),
             rollouts: BTreeMap::new(),
-            applied: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            patience: Instant::now() + CERTIFICATES,
             complained: BTreeSet::new(),
             probed: false,
             due: far(),
@@ -242,8 +158,8 @@ impl Controller {
         self.due = self.due.min(Instant::now() + BREATH);
     }
 
-    fn trust(&mut self, bundle: Option<String>) {
-        self.around.bundle = bundle;
+    fn trust(&mut self, anchor: Option<Anchor>) {
+        self.around.trust = anchor;
         self.soon();
     }
 
@@ -314,18 +230,13 @@ impl Controller {
 
     fn seen(&mut self, kind: &'static ApiKind, metadata: &ObjectMeta) {
         let key = (kind.kind, metadata.name.clone().unwrap_or_default());
-        let owners = metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
-        let there = There { mark: mark(metadata), owners };
-        if self.applied.get(&key).is_none_or(|applied| applied.mark != there.mark) {
+        if self.objects.seen(key, metadata) {
             self.soon();
         }
-        self.there.insert(key, there);
     }
 
     fn gone(&mut self, kind: &'static ApiKind, name: &str) {
-        let key = (kind.kind, name.to_owned());
-        if self.there.remove(&key).is_some() {
-            self.applied.remove(&key);
+        if self.objects.gone(&(kind.kind, name.to_owned())) {
             self.soon();
         }
     }
@@ -347,7 +258,6 @@ impl Controller {
                 self.apply_values().await?;
             } else if self.spods.is_empty() {
                 self.create_default().await?;
-                return Ok(());
             }
             self.settled = true;
         }
@@ -393,12 +303,17 @@ impl Controller {
         let document = (self.settings.renderer.default)(self.namespace());
         let Ok(object) = serde_json::from_value(document) else { return Ok(()) };
         match api.create(&PostParams::default(), &object).await {
-            Ok(_) => tracing::info!(name = names::SPOD, "made the SecurityProfilesOperatorDaemon"),
+            Ok(made) => {
+                tracing::info!(name = names::SPOD, "made the SecurityProfilesOperatorDaemon");
+                // The watch will say the same; until then nothing has to wait.
+                if let Ok(document) = serde_json::to_value(&made) {
+                    self.spods.insert(names::SPOD.to_owned(), Spod::of(&document));
+                }
+            }
             // Somebody was faster; the watch will say so.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(error),
         }
-        self.settled = true;
         Ok(())
     }
 
@@ -443,7 +358,11 @@ impl Controller {
         let is_static = spod.object.as_ref().is_ok_and(|object| {
             object.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) == Some(true)
         });
-        let (mut problem, mut wanted) = (None, BTreeSet::new());
+        let waits = self.around.trust.is_none() && Instant::now() < self.patience;
+        if waits {
+            self.due = self.due.min(self.patience);
+        }
+        let (mut problem, mut wanted, mut due) = (None, BTreeSet::new(), Vec::new());
         for object in rendered {
             let Some(kind) = ApiKind::of(&object) else {
                 problem.get_or_insert(format!(
@@ -457,17 +376,20 @@ impl Controller {
             if !claimed.insert(key.clone()) {
                 continue;
             }
-            // A webhook that the API server cannot trust would refuse everything.
-            if !kind.namespaced && self.around.bundle.is_none() {
+            // A webhook that the API server cannot trust would refuse everything. Services wait for nothing, and the
+            // service CA for them.
+            let untrusted = !kind.namespaced && self.around.trust.is_none();
+            if untrusted || waits && *kind != SERVICES {
                 continue;
             }
-            if let Err(error) = self.apply(kind, &key, object).await {
-                if key.0 == MONITORS.kind {
-                    self.complain(format!("the ServiceMonitor cannot be applied: {error}"));
-                } else {
-                    problem.get_or_insert(format!("{} {} cannot be applied: {error}", key.0, key.1));
-                }
+            match self.objects.step(&key, &object, Instant::now()) {
+                Step::Keep => {}
+                Step::Later(at) => self.due = self.due.min(at),
+                Step::Apply => due.push((kind, key, object)),
             }
+        }
+        if let Some(failed) = self.apply(due).await {
+            problem.get_or_insert(failed);
         }
         if problem.is_none() {
             self.prune(&uid, &wanted, is_static).await;
@@ -475,47 +397,42 @@ impl Controller {
         problem
     }
 
-    async fn apply(&mut self, kind: &ApiKind, key: &Key, object: Value) -> Result<(), kube::Error> {
-        if let Some(applied) = self.applied.get(key) {
-            let same = applied.rendered == object;
-            let untouched = self.there.get(key).is_none_or(|there| there.mark == applied.mark);
-            if same && untouched {
-                return Ok(());
-            }
-            if same && applied.at.elapsed() < REPAIR {
-                self.due = self.due.min(applied.at + REPAIR);
-                return Ok(());
+    /// Applies objects, all at once: none needs another to be there first. Returns what went wrong first.
+    async fn apply(&mut self, due: Vec<(&'static ApiKind, Key, Value)>) -> Option<String> {
+        let write = async |(kind, key, object): (&ApiKind, Key, Value)| {
+            let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
+            let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+            let written = api.patch(&key.1, &parameters, &Patch::Apply(&object)).await;
+            (key, object, written)
+        };
+        let mut problem = None;
+        for (key, object, written) in join_all(due.into_iter().map(write)).await {
+            match written {
+                Ok(written) => {
+                    let (kind, name) = key.clone();
+                    if self.objects.written(key, object, &written.metadata, Instant::now()) {
+                        tracing::info!(kind, name, "applied");
+                    }
+                }
+                Err(error) if key.0 == MONITORS.kind => {
+                    self.complain(format!("the ServiceMonitor cannot be applied: {error}"));
+                }
+                Err(error) => {
+                    problem.get_or_insert(format!("{} {} cannot be applied: {error}", key.0, key.1));
+                }
             }
         }
-        let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
-        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-        let written = api.patch(&key.1, &parameters, &Patch::Apply(&object)).await?;
-        let mark = mark(&written.metadata);
-        if self.there.get(key).is_none_or(|there| there.mark != mark) {
-            tracing::info!(kind = key.0, name = key.1, "applied");
-        }
-        let owners =
-            written.metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
-        self.there.insert(key.clone(), There { mark: mark.clone(), owners });
-        self.applied.insert(key.clone(), Applied { rendered: object, mark, at: Instant::now() });
-        Ok(())
+        problem
     }
 
     /// Deletes what this SPOD owns and does not ask for any more.
     async fn prune(&mut self, uid: &str, wanted: &BTreeSet<Key>, is_static: bool) {
         // Where somebody else takes care of the webhook, its objects are theirs, whoever made them.
         let webhook = [names::WEBHOOK, names::WEBHOOK_SERVICE];
-        let superfluous: Vec<Key> = self
-            .there
-            .iter()
-            .filter(|(key, there)| {
-                there.owners.iter().any(|owner| owner == uid)
-                    && !wanted.contains(*key)
-                    && !(is_static && webhook.contains(&key.1.as_str()))
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in superfluous {
+        for key in self.objects.superfluous(uid, wanted) {
+            if is_static && webhook.contains(&key.1.as_str()) {
+                continue;
+            }
             let Some(kind) = KINDS.into_iter().find(|kind| kind.kind == key.0) else { continue };
             let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
             match api.delete(&key.1, &DeleteParams::background()).await {
@@ -526,8 +443,7 @@ impl Controller {
                     continue;
                 }
             }
-            self.there.remove(&key);
-            self.applied.remove(&key);
+            self.objects.gone(&key);
         }
     }
 
@@ -557,6 +473,14 @@ impl Controller {
         if spod.status["state"] == wanted["state"] && spod.status["conditions"] == wanted["conditions"] {
             return Ok(());
         }
+        if spod.status["state"] == wanted["state"] && spod.generation == spod.observed() {
+            let next = self.reported.get(name).map(|at| *at + PROGRESS);
+            if let Some(next) = next.filter(|next| Instant::now() < *next) {
+                self.due = self.due.min(next);
+                return Ok(());
+            }
+        }
+        self.reported.insert(name.to_owned(), Instant::now());
         let parameters =
             PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..Default::default() };
         let patch = Patch::Merge(json!({ "status": wanted }));
@@ -603,6 +527,12 @@ impl Spod {
             deleting: metadata["deletionTimestamp"].is_string(),
             status: document["status"].clone(),
         }
+    }
+
+    /// The generation that its condition `Ready` is about.
+    fn observed(&self) -> Option<i64> {
+        let mut conditions = self.status["conditions"].as_array().into_iter().flatten();
+        conditions.find(|condition| condition["type"] == Condition::READY)?["observedGeneration"].as_i64()
     }
 }
 

@@ -12,8 +12,10 @@ use clap::ValueEnum;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
-    Api, Client,
-    api::{ApiResource, DynamicObject, NotUsed, Object, ObjectMeta, Patch, PatchParams, PostParams},
+    Api, Client, ResourceExt as _,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, NotUsed, Object, ObjectMeta, Patch, PatchParams, PostParams,
+    },
     core::PartialObjectMeta,
     runtime::{WatchStreamExt as _, watcher},
 };
@@ -27,6 +29,7 @@ use super::certificates::{self, Pair, Server, Step};
 use crate::{
     cluster::{names, resource::Resource},
     process::Error,
+    render::{MANAGER_SERVICE, service_ca::INJECT},
 };
 
 /// Where certificates come from.
@@ -36,13 +39,24 @@ pub enum Source {
     Builtin,
     /// cert-manager: the operator makes an Issuer and Certificates.
     CertManager,
+    /// OpenShift's service CA, which annotations ask.
+    ServiceCa,
     /// Somebody else fills the Secrets; `ca.crt` of the webhook's says whom to trust, and what it said before counts for
     /// ten minutes more.
     Provided,
 }
 
-/// The texts of whom to trust, once they are known.
-pub type Bundle = watch::Receiver<Option<String>>;
+/// Whom the API server has to trust when it calls the webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// These authorities, as PEM.
+    Bundle(String),
+    /// The service CA, which puts itself where an annotation asks for it.
+    Injected,
+}
+
+/// Whom to trust, once that is known.
+pub type Trusted = watch::Receiver<Option<Anchor>>;
 
 /// Keeps certificates in the cluster until it is told to stop.
 ///
@@ -52,10 +66,10 @@ pub async fn run(
     client: Client,
     namespace: String,
     source: Source,
-    bundle: watch::Sender<Option<String>>,
+    anchor: watch::Sender<Option<Anchor>>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let mut trust = Trust::new(client, namespace, source, bundle);
+    let mut trust = Trust::new(client, namespace, source, anchor);
     let secrets = trust.names().into_iter().map(|name| {
         let events = watcher::watch_object(trust.secrets.clone(), name).default_backoff();
         events.map(move |told| Told::Secret(name, told.map(|secret| secret.map(Box::new)))).boxed()
@@ -103,9 +117,9 @@ struct Trust {
     known: BTreeMap<&'static str, Option<Box<Secret>>>,
     /// The generations of our definitions.
     generations: BTreeMap<String, i64>,
-    /// What each definition was brought to: its generation then, and the bundle.
-    done: BTreeMap<String, (i64, String)>,
-    bundle: watch::Sender<Option<String>>,
+    /// What each definition was brought to: its generation then, and whom to trust.
+    done: BTreeMap<String, (i64, Anchor)>,
+    anchor: watch::Sender<Option<Anchor>>,
     /// Whom somebody else wants to be trusted.
     foreign: Overlap,
     /// When there is something to do, in seconds since 1970; 0 for now.
@@ -114,7 +128,7 @@ struct Trust {
 }
 
 impl Trust {
-    fn new(client: Client, namespace: String, source: Source, bundle: watch::Sender<Option<String>>) -> Self {
+    fn new(client: Client, namespace: String, source: Source, anchor: watch::Sender<Option<Anchor>>) -> Self {
         let kind = ApiResource {
             group: "apiextensions.k8s.io".to_owned(),
             version: "v1".to_owned(),
@@ -132,7 +146,7 @@ impl Trust {
             known: BTreeMap::new(),
             generations: BTreeMap::new(),
             done: BTreeMap::new(),
-            bundle,
+            anchor,
             foreign: Overlap::default(),
             again: 0,
             failed: false,
@@ -143,6 +157,7 @@ impl Trust {
     fn names(&self) -> Vec<&'static str> {
         match self.source {
             Source::Builtin => vec![names::AUTHORITY_SECRET, names::WEBHOOK_SECRET, names::METRICS_SECRET],
+            Source::ServiceCa => vec![names::WEBHOOK_SECRET, names::METRICS_SECRET],
             Source::CertManager | Source::Provided => vec![names::WEBHOOK_SECRET],
         }
     }
@@ -208,6 +223,7 @@ impl Trust {
                 self.request_from_cert_manager().await?;
                 self.foreign().await
             }
+            Source::ServiceCa => self.service_ca().await,
             Source::Provided => self.foreign().await,
         }
     }
@@ -230,10 +246,18 @@ impl Trust {
             authority = Some(made);
         }
         let Some(authority) = authority else { return Ok(plan.again) };
-        self.publish(&authority.bundle).await?;
+        // Pods wait for Secrets that are not there, and nobody can have called a server without one: they come first.
+        let is_there = |secret: &str| self.known.get(secret).is_some_and(Option::is_some);
+        let missing: Vec<&Server> = servers.iter().filter(|server| !is_there(&server.secret)).collect();
+        for server in &missing {
+            tracing::info!(secret = server.secret, "making a certificate");
+            self.store(&server.secret, &certificates::issue(now(), &authority, server)?).await?;
+        }
+        self.publish(Anchor::Bundle(authority.bundle.clone())).await?;
         for ((server, pair), step) in beside.iter().zip(&plan.servers) {
             let new = match (step, pair) {
                 (Step::Keep, _) => continue,
+                _ if missing.contains(server) => continue,
                 (Step::Rebundle, Some(pair)) => Pair { bundle: authority.bundle.clone(), ..(*pair).clone() },
                 _ => {
                     tracing::info!(secret = server.secret, "making a certificate");
@@ -251,36 +275,58 @@ impl Trust {
         let bundle = secret.and_then(|secret| text(secret, "ca.crt").or_else(|| text(secret, "tls.crt")));
         let Some(bundle) = bundle else { return Ok(u64::MAX) };
         let (bundle, again) = self.foreign.take(&bundle, now());
-        self.publish(&bundle).await?;
+        self.publish(Anchor::Bundle(bundle)).await?;
         Ok(again)
     }
 
-    async fn publish(&mut self, bundle: &str) -> Result<(), Error> {
-        self.bundle.send_if_modified(|before| {
-            let changed = before.as_deref() != Some(bundle);
+    /// The service CA makes the Secrets that Services ask for, but does not touch what is there: our own make way.
+    async fn service_ca(&mut self) -> Result<u64, Error> {
+        for name in self.names() {
+            if !self.known.get(name).and_then(Option::as_deref).is_some_and(is_our_own) {
+                continue;
+            }
+            tracing::info!(secret = name, "making way for the service CA");
+            match self.secrets.delete(name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                deleted => drop(deleted?),
+            }
+            self.known.insert(name, None);
+        }
+        // Where there is no service CA nothing asks for it.
+        let secret = self.known.get(names::WEBHOOK_SECRET).and_then(Option::as_deref);
+        if secret.is_some_and(|secret| text(secret, "tls.crt").is_some()) {
+            self.publish(Anchor::Injected).await?;
+        }
+        Ok(u64::MAX)
+    }
+
+    async fn publish(&mut self, anchor: Anchor) -> Result<(), Error> {
+        self.anchor.send_if_modified(|before| {
+            let changed = before.as_ref() != Some(&anchor);
             if changed {
-                *before = Some(bundle.to_owned());
+                *before = Some(anchor.clone());
             }
             changed
         });
         let due = |(name, generation): (&String, &i64)| {
-            let done = self.done.get(name).is_some_and(|done| *done == (*generation, bundle.to_owned()));
+            let done = self.done.get(name).is_some_and(|(at, to)| at == generation && *to == anchor);
             (!done).then(|| name.clone())
         };
         let due: Vec<String> = self.generations.iter().filter_map(due).collect();
         for name in due {
             let Some(mut definition) = self.definitions.get_opt(&name).await? else { continue };
             let conversion = definition.spec.conversion.take().unwrap_or_default();
-            if let Some(patch) = conversion_patch(&conversion, bundle, &self.namespace) {
+            let injected = definition.annotations().get(INJECT).is_some_and(|value| value == "true");
+            if let Some(patch) = definition_patch(&conversion, injected, &anchor, &self.namespace) {
                 let parameters = PatchParams::apply(names::FIELD_MANAGER);
                 let parameters = PatchParams { force: false, ..parameters };
                 let patched = self.definitions.patch(&name, &parameters, &Patch::Merge(patch)).await?;
-                tracing::info!(definition = name, "put the certificate authority into the definition");
+                tracing::info!(definition = name, "told the definition whom to trust");
                 definition = patched;
             }
             let generation = definition.metadata.generation.unwrap_or_default();
             self.generations.insert(name.clone(), generation);
-            self.done.insert(name, (generation, bundle.to_owned()));
+            self.done.insert(name, (generation, anchor.clone()));
         }
         Ok(())
     }
@@ -302,7 +348,7 @@ impl Trust {
             _ => {
                 if before.is_some() {
                     // Neither the type of a Secret nor one that is immutable can be changed.
-                    self.secrets.delete(name, &kube::api::DeleteParams::default()).await?;
+                    self.secrets.delete(name, &DeleteParams::default()).await?;
                 }
                 let metadata = ObjectMeta {
                     name: Some(name.to_owned()),
@@ -376,35 +422,51 @@ impl Overlap {
 
 const TLS: &str = "kubernetes.io/tls";
 
-/// The servers of the operator: the webhook, and the metrics of the agents.
+/// The servers of the operator: the webhook, and the metrics of the agents and the managers.
 pub fn servers(namespace: &str) -> Vec<Server> {
-    let service = |secret: &str, service: &str| Server {
-        secret: secret.to_owned(),
-        names: vec![
-            format!("{service}.{namespace}.svc"),
-            format!("{service}.{namespace}"),
-            format!("{service}.{namespace}.svc.cluster.local"),
-        ],
+    let server = |secret: &str, services: &[&str]| {
+        let names = services.iter().flat_map(|service| {
+            [".svc", "", ".svc.cluster.local"].map(|domain| format!("{service}.{namespace}{domain}"))
+        });
+        Server { secret: secret.to_owned(), names: names.collect() }
     };
     vec![
-        service(names::WEBHOOK_SECRET, names::WEBHOOK_SERVICE),
-        service(names::METRICS_SECRET, names::METRICS_SERVICE),
+        server(names::WEBHOOK_SECRET, &[names::WEBHOOK_SERVICE]),
+        server(names::METRICS_SECRET, &[names::METRICS_SERVICE, MANAGER_SERVICE]),
     ]
 }
 
-/// What has to change in `spec.conversion` of a definition, if anything: whom the API server trusts, and in which
-/// namespace the webhook is. A conversion of another kind, or by another's service, is left alone.
-fn conversion_patch(conversion: &Value, bundle: &str, namespace: &str) -> Option<Value> {
+/// What has to change in a definition, if anything: whom the API server trusts, and in which namespace the webhook is.
+/// A conversion of another kind, or by another's service, is left alone. `injected` is whether the definition asks the
+/// service CA.
+fn definition_patch(conversion: &Value, injected: bool, anchor: &Anchor, namespace: &str) -> Option<Value> {
     let config = conversion.pointer("/webhook/clientConfig")?;
     if conversion["strategy"] != "Webhook" || config["service"]["name"] != names::WEBHOOK_SERVICE {
         return None;
     }
-    let bytes = serde_json::to_value(ByteString(bundle.as_bytes().to_vec())).ok()?;
-    if config["caBundle"] == bytes && config["service"]["namespace"] == namespace {
+    let mut wanted = json!({ "service": { "namespace": namespace } });
+    let mut same = config["service"]["namespace"] == namespace;
+    if let Anchor::Bundle(pem) = anchor {
+        let bytes = serde_json::to_value(ByteString(pem.as_bytes().to_vec())).ok()?;
+        same &= config["caBundle"] == bytes;
+        wanted["caBundle"] = bytes;
+    }
+    let inject = *anchor == Anchor::Injected;
+    if same && inject == injected {
         return None;
     }
-    let config = json!({ "caBundle": bytes, "service": { "namespace": namespace } });
-    Some(json!({ "spec": { "conversion": { "webhook": { "clientConfig": config } } } }))
+    let mut patch = json!({ "spec": { "conversion": { "webhook": { "clientConfig": wanted } } } });
+    if inject != injected {
+        // Two that put their authorities there would do so in turn, for ever.
+        patch["metadata"]["annotations"][INJECT] = if inject { json!("true") } else { Value::Null };
+    }
+    Some(patch)
+}
+
+/// Whether a Secret is one that this operator made, and not the service CA: that writes no `ca.crt`.
+fn is_our_own(secret: &Secret) -> bool {
+    let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get(names::APP_LABEL));
+    label.is_some_and(|app| app == names::OPERATOR) && text(secret, "ca.crt").is_some()
 }
 
 fn pair(secret: &Secret) -> Option<Pair> {
@@ -438,17 +500,49 @@ mod tests {
 
     #[test]
     fn a_definition_is_patched_only_where_it_differs() {
-        let patch = |conversion: &Value| conversion_patch(conversion, "CA", "spo");
+        let ours = Anchor::Bundle("CA".to_owned());
+        let patch = |conversion: &Value| definition_patch(conversion, false, &ours, "spo");
         let found = patch(&conversion("webhook-service", None)).expect("a patch");
         let config = &found["spec"]["conversion"]["webhook"]["clientConfig"];
         assert_eq!(config["caBundle"], "Q0E=");
         assert_eq!(patch(&conversion("webhook-service", Some("CA"))), None);
         assert!(patch(&conversion("webhook-service", Some("old"))).is_some());
-        let moved = conversion_patch(&conversion("webhook-service", Some("CA")), "CA", "other");
+        let moved = definition_patch(&conversion("webhook-service", Some("CA")), false, &ours, "other");
         assert!(moved.is_some(), "the existing operator writes one namespace into its manifests");
         for foreign in [conversion("another", None), json!({ "strategy": "None" }), json!(null)] {
             assert_eq!(patch(&foreign), None);
         }
+    }
+
+    /// Both would write the field in turn otherwise.
+    #[test]
+    fn a_definition_asks_the_service_ca_or_has_our_authority() {
+        let (ours, theirs) = (Anchor::Bundle("CA".to_owned()), Anchor::Injected);
+        let definition = conversion("webhook-service", Some("CA"));
+        let to = definition_patch(&definition, false, &theirs, "spo").expect("a patch");
+        assert_eq!(to["metadata"]["annotations"][INJECT], "true");
+        assert!(to.pointer("/spec/conversion/webhook/clientConfig/caBundle").is_none(), "{to}");
+        let theirs_now = conversion("webhook-service", Some("service CA"));
+        assert_eq!(definition_patch(&theirs_now, true, &theirs, "spo"), None, "whatever it put there");
+        let back = definition_patch(&theirs_now, true, &ours, "spo").expect("a patch");
+        assert_eq!(back["metadata"]["annotations"], json!({ INJECT: null }));
+        assert_eq!(back["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"], "Q0E=");
+    }
+
+    #[test]
+    fn only_secrets_that_we_made_make_way() {
+        let secret = |app: &str, fields: &[&str]| Secret {
+            metadata: ObjectMeta {
+                labels: Some([(names::APP_LABEL.to_owned(), app.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            data: Some(fields.iter().map(|f| ((*f).to_owned(), ByteString(b"x".to_vec()))).collect()),
+            ..Secret::default()
+        };
+        assert!(is_our_own(&secret(names::OPERATOR, &["tls.crt", "tls.key", "ca.crt"])));
+        assert!(!is_our_own(&secret(names::OPERATOR, &["tls.crt", "tls.key"])), "as the service CA writes");
+        assert!(!is_our_own(&secret("another", &["tls.crt", "tls.key", "ca.crt"])));
+        assert!(!is_our_own(&Secret::default()));
     }
 
     #[test]
@@ -469,7 +563,9 @@ mod tests {
     fn certificates_have_the_names_by_which_servers_are_called() {
         let [webhook, metrics] = &servers("spo")[..] else { panic!("two") };
         assert!(webhook.names.contains(&"webhook-service.spo.svc".to_owned()));
-        for name in ["metrics.spo", "metrics.spo.svc", "metrics.spo.svc.cluster.local"] {
+        for name in
+            ["metrics.spo.svc", "metrics.spo", "metrics.spo.svc.cluster.local", "metrics-manager.spo.svc"]
+        {
             assert!(metrics.names.contains(&name.to_owned()), "{name}");
         }
     }

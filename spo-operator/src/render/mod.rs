@@ -20,6 +20,7 @@ mod monitoring;
 pub mod own;
 mod policy;
 mod replicas;
+pub mod service_ca;
 mod webhooks;
 
 use serde_json::{Map, Value, json};
@@ -28,6 +29,7 @@ use spo_model::{
     object::SecurityProfilesOperatorDaemon,
 };
 
+pub use self::monitoring::MANAGER_SERVICE;
 use crate::cluster::names;
 
 /// The image that manifests name unless they are told another.
@@ -51,6 +53,8 @@ pub struct Environment {
     pub kubelet_dir: String,
     /// The authority that signed the webhook's certificate, as PEM.
     pub ca_bundle: Option<String>,
+    /// Whether certificates come from OpenShift's service CA.
+    pub service_ca: bool,
     /// The namespaces that are looked at, as `RESTRICT_TO_NAMESPACE` has them; empty means all.
     pub restrict_to: String,
     /// Whether profiles have no namespace.
@@ -76,6 +80,7 @@ impl Environment {
             pull_secrets: Vec::new(),
             kubelet_dir: KUBELET_DIR.to_owned(),
             ca_bundle: None,
+            service_ca: false,
             restrict_to: String::new(),
             cluster_scope: false,
             owner: None,
@@ -114,14 +119,14 @@ pub fn spod(
     if !dir.starts_with('/') || dir.len() < 2 || dir.split('/').any(|part| part == "..") {
         return Err(RenderError::KubeletDir(dir.clone()));
     }
-    let mut objects = vec![monitoring::service(environment)];
+    let mut objects = monitoring::services(environment);
     let managed = spod.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) != Some(true);
     if managed {
         objects.extend(webhooks::workload(&spod.spec, environment));
     }
     objects.push(agent::daemon_set(name, &spod.spec, environment));
     if environment.service_monitors {
-        objects.push(monitoring::service_monitor(&spod.spec, environment));
+        objects.extend(monitoring::service_monitors(&spod.spec, environment));
     }
     if let Some(owner) = owner(spod) {
         for object in &mut objects {

@@ -1,58 +1,82 @@
-//! How the metrics of the agents are found.
+//! How the metrics of the agents and of the managers are found.
 
 use serde_json::{Value, json};
 use spo_model::daemon::DaemonSpec;
 
-use super::{Environment, object};
-use crate::cluster::names;
+use super::{Environment, object, service_ca};
+use crate::{
+    cluster::names,
+    metrics::server::{PROCESS, SPOD},
+};
 
-/// The port of the Service; a ServiceMonitor goes by this name.
+/// The Service of the managers' metrics. Only the one that leads has figures of the cluster.
+pub const MANAGER_SERVICE: &str = "metrics-manager";
+
+/// The port of the Services; ServiceMonitors go by this name.
 pub(super) const PORT: &str = "https";
 
-/// The Service in front of all agents.
-pub(super) fn service(environment: &Environment) -> Value {
-    let mut service =
-        object("v1", "Service", Some(&environment.namespace), names::METRICS_SERVICE, "metrics");
-    service["spec"] = json!({
-        "selector": { names::APP_LABEL: names::OPERATOR, "app.kubernetes.io/component": "agent" },
-        "ports": [{ "name": PORT, "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
-    });
-    service
+/// The Services in front of all agents and of all managers.
+pub(super) fn services(environment: &Environment) -> Vec<Value> {
+    let service = |name: &str, component: &str, pods: &str| {
+        let mut service = object("v1", "Service", Some(&environment.namespace), name, component);
+        service["spec"] = json!({
+            "selector": { names::APP_LABEL: names::OPERATOR, "app.kubernetes.io/component": pods },
+            "ports": [{ "name": PORT, "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
+        });
+        service
+    };
+    let mut agents = service(names::METRICS_SERVICE, AGENTS, "agent");
+    service_ca::serve(&mut agents, names::METRICS_SECRET, environment);
+    vec![agents, service(MANAGER_SERVICE, MANAGERS, "manager")]
 }
 
-/// What tells Prometheus to scrape each agent.
-pub(super) fn service_monitor(spec: &DaemonSpec, environment: &Environment) -> Value {
-    let namespace = &environment.namespace;
-    let insecure = spec.enable_insecure_metrics_access == Some(true);
-    let endpoint = |path: &str| {
-        let mut endpoint = json!({ "path": path, "port": PORT, "interval": "10s" });
-        if insecure {
-            endpoint["scheme"] = json!("http");
-        } else {
-            endpoint["scheme"] = json!("https");
-            endpoint["authorization"] =
-                json!({ "type": "Bearer", "credentials": { "name": METRICS_TOKEN, "key": "token" } });
-            endpoint["tlsConfig"] = json!({
-                "serverName": format!("{}.{namespace}.svc", names::METRICS_SERVICE),
-                "ca": { "secret": { "name": names::METRICS_SECRET, "key": "ca.crt" } },
-            });
-        }
-        endpoint
+/// What tells Prometheus to scrape each agent and each manager.
+pub(super) fn service_monitors(spec: &DaemonSpec, environment: &Environment) -> Vec<Value> {
+    let monitor = |name: &str, component: &str, endpoints: Vec<Value>| {
+        let namespace = &environment.namespace;
+        let mut monitor =
+            object("monitoring.coreos.com/v1", "ServiceMonitor", Some(namespace), name, component);
+        monitor["spec"] = json!({
+            "selector": { "matchLabels":
+                { names::APP_LABEL: names::OPERATOR, "app.kubernetes.io/component": component } },
+            "namespaceSelector": { "matchNames": [namespace] },
+            "endpoints": endpoints,
+        });
+        monitor
     };
-    let mut monitor = object(
-        "monitoring.coreos.com/v1",
-        "ServiceMonitor",
-        Some(namespace),
-        "security-profiles-operator-monitor",
-        "metrics",
-    );
-    monitor["spec"] = json!({
-        "selector": { "matchLabels": { names::APP_LABEL: names::OPERATOR,
-            "app.kubernetes.io/component": "metrics" } },
-        "namespaceSelector": { "matchNames": [namespace] },
-        "endpoints": [endpoint("/metrics"), endpoint("/metrics-spod")],
+    let insecure = spec.enable_insecure_metrics_access == Some(true);
+    let agents = [PROCESS, SPOD].map(|path| endpoint(path, insecure, environment));
+    // The SPOD says nothing about the managers, which it comes from.
+    let managers = vec![endpoint(PROCESS, false, environment)];
+    vec![
+        monitor("security-profiles-operator-monitor", AGENTS, agents.into()),
+        monitor("security-profiles-operator-manager-monitor", MANAGERS, managers),
+    ]
+}
+
+/// What Services are parts of, by which ServiceMonitors find them.
+const AGENTS: &str = "metrics";
+const MANAGERS: &str = "manager-metrics";
+
+fn endpoint(path: &str, insecure: bool, environment: &Environment) -> Value {
+    let mut endpoint = json!({ "path": path, "port": PORT, "interval": "10s" });
+    if insecure {
+        endpoint["scheme"] = json!("http");
+        return endpoint;
+    }
+    let authority = match environment.service_ca {
+        true => json!({ "configMap": { "name": service_ca::AUTHORITY.0, "key": service_ca::AUTHORITY.1 } }),
+        false => json!({ "secret": { "name": names::METRICS_SECRET, "key": "ca.crt" } }),
+    };
+    endpoint["scheme"] = json!("https");
+    endpoint["authorization"] =
+        json!({ "type": "Bearer", "credentials": { "name": METRICS_TOKEN, "key": "token" } });
+    // Managers have the agents' certificate, and from the service CA that is for one Service alone.
+    endpoint["tlsConfig"] = json!({
+        "serverName": format!("{}.{}.svc", names::METRICS_SERVICE, environment.namespace),
+        "ca": authority,
     });
-    monitor
+    endpoint
 }
 
 /// The Secret with a token that may read the metrics.

@@ -198,19 +198,58 @@ fn webhooks_cannot_be_evaded_and_do_not_block() {
     }
 }
 
+/// Each ServiceMonitor finds one Service, its port, and a certificate that is for the name it expects.
 #[test]
-fn the_monitor_finds_the_services_port() {
+fn the_monitors_find_the_services_ports() {
     let objects = render(json!({}), &environment());
-    let monitor = of_kind(&objects, "ServiceMonitor");
-    let service = objects.iter().find(|o| o["metadata"]["name"] == "metrics").expect("rendered");
-    for endpoint in monitor["spec"]["endpoints"].as_array().expect("a list") {
-        assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
-        assert_eq!(endpoint["scheme"], "https");
+    let monitors: Vec<&Value> = objects.iter().filter(|o| o["kind"] == "ServiceMonitor").collect();
+    let mut found = Vec::new();
+    for monitor in monitors {
+        let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().expect("labels");
+        let is_wanted = |service: &&Value| {
+            let labels = &service["metadata"]["labels"];
+            service["kind"] == "Service" && wanted.iter().all(|(label, value)| labels[label] == *value)
+        };
+        let [service] = objects.iter().filter(is_wanted).collect::<Vec<_>>()[..] else { panic!("{monitor}") };
+        found.push(service["metadata"]["name"].as_str().expect("a name"));
+        for endpoint in monitor["spec"]["endpoints"].as_array().expect("a list") {
+            assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
+            assert_eq!(endpoint["scheme"], "https");
+            let [_, server] = &crate::manager::trust::servers(names::OPERATOR)[..] else { panic!("two") };
+            let expected = endpoint["tlsConfig"]["serverName"].as_str().expect("a name");
+            assert!(server.names.iter().any(|name| name == expected), "{expected}");
+        }
     }
-    let wanted = &monitor["spec"]["selector"]["matchLabels"];
-    for (label, value) in wanted.as_object().expect("an object") {
-        assert_eq!(&service["metadata"]["labels"][label], value, "{label}");
-    }
+    assert_eq!(found, ["metrics", "metrics-manager"]);
+}
+
+/// OpenShift's annotations are where its service CA looks for them, and nowhere without it. What it injects is not
+/// rendered, or each apply would take it away.
+#[test]
+fn the_service_ca_is_asked_by_annotations() {
+    let annotated = |environment: &Environment| -> Vec<(String, Value)> {
+        let objects = render(json!({}), environment).into_iter();
+        let named = objects.map(|o| (o["metadata"]["name"].clone(), o["metadata"]["annotations"].clone()));
+        let named = named.filter(|(_, annotations)| !annotations.is_null());
+        named.map(|(name, annotations)| (name.as_str().expect("a name").to_owned(), annotations)).collect()
+    };
+    assert_eq!(annotated(&environment()), []);
+    let openshift = Environment { service_ca: true, ..environment() };
+    let secret = |name: &str| json!({ "service.beta.openshift.io/serving-cert-secret-name": name });
+    let inject = json!({ "service.beta.openshift.io/inject-cabundle": "true" });
+    assert_eq!(
+        annotated(&openshift),
+        [
+            ("metrics".to_owned(), secret("metrics-server-cert")),
+            ("webhook-service".to_owned(), secret("webhook-server-cert")),
+            ("spo-mutating-webhook-configuration".to_owned(), inject.clone()),
+            ("spo-validating-webhook-configuration".to_owned(), inject),
+        ]
+    );
+    let text = Value::from(render(json!({}), &openshift)).to_string();
+    assert!(!text.contains("caBundle"));
+    // Its Secrets have no `ca.crt`.
+    assert!(!text.contains("\"key\":\"ca.crt\""), "{text}");
 }
 
 /// Selectors find the pods they are for, whatever the SPOD is called.
@@ -235,6 +274,10 @@ fn selectors_find_their_pods() {
     };
     let (of_agents, of_webhook) = (labels(agents), labels(of_kind(&objects, "Deployment")));
     assert!(selects(&service("metrics"), &of_agents) && !selects(&service("metrics"), &of_webhook));
+    let manager = manifests::deployment(&environment(), manifests::Webhook::Managed);
+    let of_manager = labels(&manager);
+    assert!(selects(&service("metrics-manager"), &of_manager) && !selects(&service("metrics"), &of_manager));
+    assert!(!selects(&service("metrics-manager"), &of_agents));
     assert!(
         selects(&service("webhook-service"), &of_webhook)
             && !selects(&service("webhook-service"), &of_agents)

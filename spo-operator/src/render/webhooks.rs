@@ -20,6 +20,7 @@ use super::{
     container::{add_probes, container, resources},
     data, object, pull_secrets, put,
     replicas::WEBHOOK,
+    service_ca,
 };
 use crate::cluster::names;
 
@@ -34,6 +35,7 @@ pub(super) fn configurations(spec: &DaemonSpec, environment: &Environment) -> Ve
     let configuration = |kind: &str, name: &str, webhooks: Vec<Value>| {
         let mut all = object("admissionregistration.k8s.io/v1", kind, None, name, "webhook");
         all["webhooks"] = webhooks.into_iter().map(|webhook| adjusted(webhook, options)).collect();
+        service_ca::inject(&mut all, environment);
         if let Some(owner) = &environment.owner {
             all["metadata"]["ownerReferences"] = json!([owner]);
         }
@@ -55,6 +57,7 @@ fn service(environment: &Environment) -> Value {
         // A replica is ready once its caches are filled. The API server may have to convert what fills them.
         "publishNotReadyAddresses": true,
     });
+    service_ca::serve(&mut service, names::WEBHOOK_SECRET, environment);
     service
 }
 
