@@ -52,17 +52,10 @@ impl Desired {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use spo_model::{convert::decode, daemon::DaemonSpec};
+    use spo_model::daemon::DaemonSpec;
 
     use super::*;
-
-    fn object(kind: &str, spec: Value) -> AnyObject {
-        let document = json!({
-            "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": kind,
-            "metadata": { "name": "web", "namespace": "production" }, "spec": spec,
-        });
-        decode(&document).expect("an object").object
-    }
+    use crate::fixture::object;
 
     fn seccomp(state: &str, names: &[&str], base: Option<&str>) -> AnyObject {
         let mut spec = json!({ "state": state, "defaultAction": "SCMP_ACT_ERRNO",

@@ -47,6 +47,8 @@ pub mod apply;
 pub mod artefact;
 pub mod compile;
 pub mod desired;
+#[cfg(test)]
+mod fixture;
 pub mod host;
 pub mod kernel;
 pub mod ledger;

@@ -142,18 +142,10 @@ fn allow_list(settings: &DaemonSpec) -> Result<AllowList, Vec<Diagnostic>> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use spo_model::convert::decode;
     use spo_selinux_cil::NoAncestors;
 
     use super::*;
-
-    fn object(kind: &str, spec: Value) -> AnyObject {
-        let document = json!({
-            "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": kind,
-            "metadata": { "name": "web", "namespace": "production" }, "spec": spec,
-        });
-        decode(&document).expect("an object").object
-    }
+    use crate::fixture::object;
 
     fn of(spec: Value) -> Result<Restrictions, Vec<Diagnostic>> {
         match object("SecurityProfilesOperatorDaemon", spec) {
