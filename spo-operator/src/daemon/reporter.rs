@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The shortest and the longest time between two writes of the one object of a node. Between them it is [`PATIENCE`]
 /// times what the last one took, so that the nodes of a large cluster do not take all of an API server.
 const PACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-const PATIENCE: u32 = 20;
+const PATIENCE: u32 = 10;
 
 /// The first and the longest wait behind a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
@@ -513,7 +513,7 @@ mod tests {
         let most = usize::try_from(longest.as_millis() / PACE.0.as_millis()).expect("few") + 2;
         assert!(server.writes <= most && server.reporter.is_idle(), "{} writes", server.writes);
         // An API server that is busy is asked less.
-        for (took, pause) in [(100, Duration::from_secs(2)), (60_000, PACE.1)] {
+        for (took, pause) in [(200, Duration::from_secs(2)), (60_000, PACE.1)] {
             let wanted = per_node(&[standing(&format!("after-{took}"), Installed, None)], &reporting);
             server.reporter.want(StatusMode::PerNode, wanted, server.now);
             server.now += PACE.1;
