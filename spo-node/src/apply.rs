@@ -112,7 +112,8 @@ pub fn apply(
     plan: Plan,
 ) -> Result<Report, ApplyError> {
     let mut ledger = std::mem::take(&mut observed.ledger);
-    let mut report = Report { outcomes: outcomes(desired, &plan), ..Report::default() };
+    let mut report =
+        Report { outcomes: outcomes(desired, &plan), stuck: plan.stuck.clone(), ..Report::default() };
     if plan.is_empty() {
         return Ok(report);
     }

@@ -14,7 +14,7 @@
 //! * [`artefact`]: what has to be on the host: a path below the host's root, bytes, a name in the kernel.
 //! * [`kernel`]: the security modules that take AppArmor profiles and SELinux modules: AppArmor through
 //!   `apparmor_parser` and securityfs, SELinux through `semodule` or `selinuxd`; a host that lacks one says
-//!   [`State::Unsupported`], which is no failure.
+//!   [`State::Unsupported`], which is no failure; one that has it but not what is needed to use it fails.
 //! * [`observe`]: what is there, and which of it is ours according to the [`ledger`].
 //! * [`plan`]: the difference, as a pure function.
 //! * [`apply`]: does it, one small step after the other.

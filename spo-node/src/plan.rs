@@ -21,6 +21,8 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// Artefacts of ours that are not wanted any more.
     pub removals: Vec<Removal>,
+    /// Artefacts of ours that are not wanted any more and stay for now, with the reason.
+    pub stuck: Vec<(HostPath, String)>,
     /// Entries of the ledger whose artefact is nowhere any more.
     pub forgotten: Vec<HostPath>,
 }
@@ -90,6 +92,8 @@ pub enum Conflict {
     },
     /// Something that is not ours is loaded under its name.
     ForeignName(GlobalName),
+    /// The security module that would take it cannot be used now.
+    Unavailable(String),
 }
 
 impl fmt::Display for Conflict {
@@ -98,7 +102,7 @@ impl fmt::Display for Conflict {
             Self::Foreign(path) => {
                 write!(f, "/{path} is there and not ours; it is left alone: remove it or rename the profile")
             }
-            Self::Unreadable(reason) => f.write_str(reason),
+            Self::Unreadable(reason) | Self::Unavailable(reason) => f.write_str(reason),
             Self::NameTaken { name, owner_kind, owner } => {
                 write!(f, "the {name} belongs to {owner_kind} {owner}; rename this profile")
             }
@@ -136,6 +140,11 @@ pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> 
     }
     for (path, entry) in &observed.ledger.entries {
         if kept(path, entry) {
+            continue;
+        }
+        if let Module::Unavailable(reason) = observed.survey.module(entry.kind) {
+            // Forgotten now, it would stay in the kernel for ever.
+            plan.stuck.push((path.clone(), reason.clone()));
             continue;
         }
         let file = match observed.files.get(path) {
@@ -183,8 +192,10 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
         }
     }
     let module = observed.survey.module(artefact.kind);
-    if let Module::Unsupported(reason) = module {
-        return Decision::Unsupported(reason.clone());
+    match module {
+        Module::Unsupported(reason) => return Decision::Unsupported(reason.clone()),
+        Module::Unavailable(reason) => return Decision::Refuse(Conflict::Unavailable(reason.clone())),
+        Module::Files | Module::Loads { .. } => {}
     }
     let sha256 = digest(&artefact.bytes);
     let entry = observed.ledger.entries.get(&artefact.path);

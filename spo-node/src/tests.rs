@@ -338,6 +338,27 @@ fn a_host_without_the_module_says_so_and_gets_no_file() {
     assert_eq!(files(dir.path()).len(), 1);
 }
 
+/// A host that has the module is one where pods are meant to be confined by it.
+#[test]
+fn a_module_that_cannot_be_used_now_is_a_failure_and_forgets_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut kernel = Fake::default();
+    let of = |content| [artefact(Kind::SelinuxProfile, "ns", "db", content)];
+    run_with(dir.path(), &kernel, &of("1"));
+    kernel.selinux_away = Some("semodule hangs");
+    let report = run_with(dir.path(), &kernel, &of("2"));
+    assert_eq!(report.outcomes[0].state, State::Failed);
+    assert_eq!(report.problems().collect::<Vec<_>>(), ["semodule hangs"]);
+    assert_eq!(files(dir.path()).len(), 1, "what was there stays");
+    let report = run_with(dir.path(), &kernel, &[]);
+    assert_eq!((report.removed.len(), report.stuck.len()), (0, 1));
+    kernel.selinux_away = None;
+    let report = run_with(dir.path(), &kernel, &[]);
+    assert_eq!((report.removed.len(), report.stuck.len()), (1, 0));
+    assert_eq!(kernel.text(Lsm::Selinux, "db"), None);
+    assert!(kernel.held.borrow().is_empty());
+}
+
 #[test]
 fn a_module_that_watches_the_files_is_asked_behind_them() {
     let dir = tempfile::tempdir().expect("a directory");

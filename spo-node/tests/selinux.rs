@@ -129,12 +129,13 @@ fn a_root_without_a_store_gets_files_only() {
     assert_eq!(report.outcomes[0].state, State::Written);
 }
 
-/// Answers as `selinuxd` does, from a directory: a module whose text says `bad` failed.
+/// Answers as `selinuxd` does, from a directory: a module whose text says `bad` failed. While there is a file `starting`
+/// beside the socket, it is not ready.
 fn daemon(root: &Path) -> (std::path::PathBuf, Arc<Mutex<Vec<String>>>) {
     let socket = root.join("selinuxd.sock");
     let listener = UnixListener::bind(&socket).expect("binds");
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let (dir, log) = (root.join("etc/selinux.d"), asked.clone());
+    let (dir, starting, log) = (root.join("etc/selinux.d"), root.join("starting"), asked.clone());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -145,7 +146,7 @@ fn daemon(root: &Path) -> (std::path::PathBuf, Arc<Mutex<Vec<String>>>) {
             let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
             log.lock().expect("not poisoned").push(path.clone());
             let (status, body) = match path.as_str() {
-                "/ready/" => ("200 OK", r#"{"ready":true}"#.to_owned()),
+                "/ready/" => ("200 OK", format!(r#"{{"ready":{}}}"#, !starting.exists())),
                 "/policies/" => {
                     let names: Vec<_> = fs::read_dir(&dir)
                         .into_iter()
@@ -193,5 +194,28 @@ fn selinuxd_is_asked_what_became_of_a_module() {
     let nobody = Selinuxd::new(&root.path().join("nobody.sock"), Duration::from_secs(5));
     let kernel = Live::alternate(root.path(), &Tools::default()).with_selinuxd(nobody);
     let report = run(root.path(), &kernel, &[module("first", GOOD)]);
-    assert_eq!(report.outcomes[0].state, State::Unsupported);
+    assert_eq!(report.outcomes[0].state, State::Failed);
+    assert!(report.problems().any(|problem| problem.contains("nobody.sock")), "{report:?}");
+}
+
+/// Defect 15: the existing operator crashes on a `selinuxd` that says that it is not ready.
+#[test]
+fn a_selinuxd_that_is_starting_is_waited_for() {
+    let root = tempfile::tempdir().expect("a directory");
+    let starting = root.path().join("starting");
+    let (socket, _) = daemon(root.path());
+    let selinuxd = Selinuxd::new(&socket, Duration::from_secs(5));
+    let kernel = Live::alternate(root.path(), &Tools::default()).with_selinuxd(selinuxd);
+    fs::write(&starting, "").expect("writes");
+    let report = run(root.path(), &kernel, &[module("first", GOOD)]);
+    assert_eq!(report.outcomes[0].state, State::Failed, "a profile that is not there counts");
+    assert!(report.problems().any(|problem| problem.contains("not ready yet")), "{report:?}");
+    fs::remove_file(&starting).expect("removes");
+    assert_eq!(run(root.path(), &kernel, &[module("first", GOOD)]).outcomes[0].state, State::Written);
+    // What is to go is not forgotten while nobody can take it out.
+    fs::write(&starting, "").expect("writes");
+    let report = run(root.path(), &kernel, &[]);
+    assert_eq!((report.removed.len(), report.stuck.len()), (0, 1));
+    fs::remove_file(&starting).expect("removes");
+    assert_eq!(run(root.path(), &kernel, &[]).removed.len(), 1);
 }

@@ -38,13 +38,13 @@ impl AppArmor {
             return Module::Unsupported("AppArmor is not enabled in this kernel".to_owned());
         }
         if self.tools.find(&self.root, PARSER).is_none() {
-            return Module::Unsupported(format!(
+            return Module::Unavailable(format!(
                 "{PARSER} is not installed on this host; it compiles the profiles"
             ));
         }
         match fs::read_to_string(self.interface("profiles")) {
             Ok(text) => Module::Loads { names: names(&text), order: Order::BeforeFile },
-            Err(error) => Module::Unsupported(format!(
+            Err(error) => Module::Unavailable(format!(
                 "{} cannot be read: {error}; is securityfs mounted?",
                 self.interface("profiles").display()
             )),
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_apparmor_is_unsupported() {
+    fn a_kernel_without_apparmor_is_unsupported_and_a_host_without_its_parser_is_broken() {
         let dir = tempfile::tempdir().expect("a directory");
         let apparmor = AppArmor::new(dir.path(), Path::new("/"), Tools::default());
         assert!(matches!(apparmor.survey(), Module::Unsupported(reason) if reason.contains("not enabled")));
         let apparmor = pretended(dir.path(), "");
         let nothing = Tools { path: Vec::new(), ..Tools::default() };
         let without = AppArmor { tools: nothing, ..apparmor };
-        assert!(matches!(without.survey(), Module::Unsupported(reason) if reason.contains(PARSER)));
+        assert!(matches!(without.survey(), Module::Unavailable(reason) if reason.contains(PARSER)));
     }
 
     /// The real parser compiles; a folder takes the result in the place of the kernel.

@@ -14,6 +14,8 @@ pub(crate) struct Fake {
     pub(crate) boot: String,
     /// Why AppArmor is not there.
     pub(crate) no_apparmor: Option<&'static str>,
+    /// Why SELinux cannot be used now.
+    pub(crate) selinux_away: Option<&'static str>,
     /// How often something was to be changed.
     pub(crate) batches: RefCell<usize>,
     pub(crate) order: Option<Order>,
@@ -46,7 +48,11 @@ impl Kernel for Fake {
             Some(reason) => Module::Unsupported(reason.to_owned()),
             None => module(Lsm::AppArmor),
         };
-        Survey { apparmor, selinux: module(Lsm::Selinux), boot: self.boot.clone() }
+        let selinux = match self.selinux_away {
+            Some(reason) => Module::Unavailable(reason.to_owned()),
+            None => module(Lsm::Selinux),
+        };
+        Survey { apparmor, selinux, boot: self.boot.clone() }
     }
 
     fn change(&self, change: &Change<'_>) -> Changed {

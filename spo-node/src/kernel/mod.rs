@@ -90,6 +90,8 @@ pub enum Module {
     Files,
     /// The host does not have this module, with the reason. Its artefacts are not put there.
     Unsupported(String),
+    /// The host has it and it cannot be used now, with the reason. Whoever relies on it must hear of that.
+    Unavailable(String),
     /// Artefacts are loaded.
     Loads {
         /// The names that are loaded now, whoever loaded them.

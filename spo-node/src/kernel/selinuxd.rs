@@ -40,7 +40,7 @@ impl Selinuxd {
             Ok(names) => {
                 Module::Loads { names: names.flatten().unwrap_or_default(), order: Order::AfterFile }
             }
-            Err(error) => Module::Unsupported(format!("selinuxd at {}: {error}", self.socket.display())),
+            Err(error) => Module::Unavailable(format!("selinuxd at {}: {error}", self.socket.display())),
         }
     }
 

@@ -55,7 +55,7 @@ impl Semodule {
             return Module::Unsupported("SELinux is not enabled in this kernel".to_owned());
         }
         if self.program().is_none() {
-            return Module::Unsupported("semodule is not installed on this host".to_owned());
+            return Module::Unavailable("semodule is not installed on this host".to_owned());
         }
         match self.installed() {
             Ok(modules) => Module::Loads {
@@ -65,7 +65,7 @@ impl Semodule {
                     .collect(),
                 order: Order::BeforeFile,
             },
-            Err(refusal) => Module::Unsupported(refusal.message),
+            Err(refusal) => Module::Unavailable(refusal.message),
         }
     }
 

@@ -31,6 +31,7 @@
 //! | the profile is switched off by itself, or part of a recording | goes | `Disabled`, `Partial` |
 //! | its kind is switched off | stays: unloading it would free pods that run under it | `Disabled` |
 //! | the node lacks the security module | – | `Unsupported` |
+//! | the node has it, and it cannot be used now: no `apparmor_parser`, a `selinuxd` that is not ready | stays, also what is to go | `Error`, and it is tried again |
 //! | a list from the API server is not complete | stays | – |
 
 pub mod agent;

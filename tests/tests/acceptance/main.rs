@@ -20,6 +20,7 @@
 //! | 12 AppArmor profiles of the host are replaced | `a_foreign_profile_in_the_kernel_is_never_replaced` (`spo-node/src/tests.rs`) |
 //! | 13 success is not told | `only_a_transition_is_told` (`spo-operator/src/daemon/events.rs`), `readers_of_metrics_and_the_end` (`tests/tests/daemon.rs`) |
 //! | 14 nodes without AppArmor restart for ever | `a_host_without_the_module_says_so_and_gets_no_file` (`spo-node/src/tests.rs`) |
+//! | 15 a `selinuxd` that is not ready makes a crash | `a_selinuxd_that_is_starting_is_waited_for` (`spo-node/tests/selinux.rs`) |
 //! | 16 SELinux profiles are written twice in 30 s | `one_write_for_each_transition_and_none_without` (`spo-operator/src/daemon/reporter.rs`) |
 //! | 17 privileged Jobs reload SELinux | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not make Jobs |
 //! | 18 the block of a raw profile is not what its status says | `a_raw_profile_is_found_and_its_alias_believed` (`spo-operator/src/webhook/index.rs`), `selinux_profiles_in_a_guest` (`tests/tests/kernel.rs`) |
@@ -48,8 +49,7 @@
 //! | 46 a profiler and metrics are open | `nothing_else_is_served` |
 //! | 47 files that are stale | `the_files_are_up_to_date` (`tests/tests/deploy.rs`) |
 //!
-//! 38 to 41 are faults of recorders and enrichers, and 43 of the images of both, which are not there yet. 15 (`selinuxd`
-//! that is not ready) has no test of its own.
+//! 38 to 41 are faults of recorders and enrichers, and 43 of the images of both, which are not there yet.
 
 mod outages;
 mod profiles;
