@@ -32,7 +32,7 @@
 //! | 24 the SELinux type of a container is overwritten | `what_people_would_read` (`spo-operator/src/render/tests.rs`) |
 //! | 25 fields cannot be cleared | `the_configuration_takes_effect` |
 //! | 26 the operator's namespace is taken for granted | `names_follow_the_environment` (`spo-operator/src/render/tests.rs`) |
-//! | 27 the ServiceMonitor names no port of its Service | `the_monitor_finds_the_services_port` (`spo-operator/src/render/tests.rs`) |
+//! | 27 the ServiceMonitor names no port of its Service | `the_monitors_find_the_services_ports` (`spo-operator/src/render/tests.rs`) |
 //! | 28 a label switches the webhooks off | `nobody_evades_a_binding` (`tests/tests/hostile.rs`), `webhooks_cannot_be_evaded_and_do_not_block` (`spo-operator/src/render/tests.rs`) |
 //! | 29 admission writes | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): the webhook may write nothing |
 //! | 30 admission waits for profiles | `there_is_no_index_before_every_kind_is_listed` (`spo-operator/src/webhook/feed.rs`), `a_binding_to_a_missing_profile_refuses_the_pod_and_says_what_to_do` (`spo-operator/src/webhook/binding/tests.rs`) |
