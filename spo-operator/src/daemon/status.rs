@@ -8,13 +8,13 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use spo_model::{
     kind::{GROUP, Kind, Scope, Version},
     names::{NamespaceName, ProfileKey, node_status_name, profile_id},
     node_status::{NodeReport, NodeStatusStatus},
     status::ProfileState,
 };
+use spo_node::artefact::digest;
 
 use super::agent::Standing;
 use crate::cluster::{names, watch::Name};
@@ -60,17 +60,13 @@ impl Reporting {
 
 /// The value of [`names::NODE_LABEL`] for a node: its name, or a hash of it where that is too long for a label.
 pub fn node_label(node: &str) -> String {
-    if node.len() <= 63 { node.to_owned() } else { sha256(node)[..63].to_owned() }
+    if node.len() <= 63 { node.to_owned() } else { digest(node.as_bytes())[..63].to_owned() }
 }
 
 /// The name of the one object of a node that reports all of its profiles at once.
 pub fn node_object_name(node: &str) -> String {
     let name = format!("node-{node}");
-    if name.len() <= 253 { name } else { format!("node-{}", sha256(node)) }
-}
-
-fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    if name.len() <= 253 { name } else { format!("node-{}", digest(node.as_bytes())) }
 }
 
 /// A SecurityProfileNodeStatus: as it should be, or as far as it was read.
