@@ -285,7 +285,10 @@ fn administrators_crashes_and_outages() -> Outcome {
 
     // Somebody else writes our objects again and again: it ends well, and without a fight.
     let list = operator.kubectl(&["get", "spns", "-n", "production", "-o", "name"])?;
-    let after = list.lines().find(|line| line.contains("seccomp-after-node-a")).ok_or("its status")?;
+    let after = list
+        .lines()
+        .find(|line| line.contains("/seccomp-after-") && line.ends_with("-node-a-6"))
+        .ok_or("its status")?;
     let before = status_writes(&operator)?;
     for i in 0..10 {
         let state = if i % 2 == 0 { "Error" } else { "Pending" };

@@ -281,12 +281,29 @@ fn on_nodes_with_security_modules() -> Fallible {
     cluster.good(&["create", "namespace", "production"], "")?;
 
     only(&[&apparmor])?;
-    run(&cluster, &guide, "4. ", "")?;
+    let on_node = format!("--field-selector=spec.nodeName={apparmor}");
+    let agent = || -> Fallible<String> {
+        let agent = ["get", "pods", "-n", NAMESPACE, "-l", "name=spod", &on_node, "-o", "name"];
+        let agent = cluster.good(&agent, "")?;
+        let log = ["logs", "-n", NAMESPACE, agent.trim()];
+        let before = cluster.kubectl(&[&log[..], &["--previous"]].concat(), "")?;
+        Ok(String::from_utf8_lossy(&before.stdout).into_owned() + &cluster.good(&log, "")?)
+    };
+    let denied = || -> Fallible<Vec<String>> {
+        let log = cluster.kernel_log(&apparmor)?;
+        let of_agent = |line: &&str| line.contains("DENIED") && line.contains("profile=\"spo-agent\"");
+        Ok(log.lines().filter(of_agent).map(str::to_owned).collect())
+    };
+    run(&cluster, &guide, "4. ", "")
+        .map_err(|error| format!("{error}: the agent: {:?}, denied: {:#?}", agent(), denied()))?;
     let profile = json(&cluster, &["get", "apparmorprofilealiases", "nginx-apparmor", "-n", "production"])?;
     assert_eq!(profile["status"]["nodes"], "1/1", "the others have no AppArmor: {profile}");
     let where_apparmor = states(&cluster, "AppArmorProfile")?;
     assert_eq!(where_apparmor.get(&apparmor).map(String::as_str), Some("Installed"), "{where_apparmor:?}");
     assert_eq!(where_apparmor.get(&selinux).map(String::as_str), Some("Unsupported"), "{where_apparmor:?}");
+    // The agent of that node has taken a profile itself, and does all of this under it.
+    let log = agent()?;
+    assert!(log.contains(r#"confined by AppArmor profile="spo-agent""#), "{log}");
     // The guide's pod starts under the profile; what becomes of a dynamic nginx under it, the warnings have said. A static
     // program in its place does what the profile allows, and not what it does not.
     cluster.until("the guide's pod has started", || {
@@ -347,6 +364,8 @@ fn on_nodes_with_security_modules() -> Fallible {
             || reason == "RunContainerError"
             || pod["status"]["phase"] == "Failed")
     })?;
+
+    assert_eq!(denied()?, Vec::<String>::new());
 
     only(&[&selinux])?;
     run(&cluster, &guide, "5. ", "")?;

@@ -17,6 +17,7 @@ use spo_node::{
 };
 
 use super::{
+    confine::release,
     kept::Kept,
     plan::{Builder, ErrorReason, Subject, Verdict},
     settings::{Kinds, Settings},
@@ -136,6 +137,9 @@ impl Agent {
         let filter: HostPath = format!("{}/seccomp/{}", self.kubelet, own::LOCALHOST).parse()?;
         let removed = self.host.remove(&filter);
         let mut report = spo_node::uninstall(&self.host, &self.kernel)?;
+        if report.stuck.is_empty() {
+            release(&self.kernel);
+        }
         if let Err(error) = removed {
             report.stuck.push((filter, error.to_string()));
         }
@@ -223,7 +227,7 @@ pub enum OpenError {
 
 /// The kernel that belongs to a root: the running one for `/` and for where a container has its host's root, else
 /// none. In a container the host's tools run in the host's mount namespace.
-fn kernel(root: &Path) -> Live {
+pub(super) fn kernel(root: &Path) -> Live {
     if root == Path::new(HOST_ROOT) {
         let enter = ["/proc/self/exe", "host-exec", "--"].map(Into::into).to_vec();
         return Live::new(root, &Tools { enter, ..Tools::default() });

@@ -15,6 +15,7 @@
 //! * [`reporter`]: which of them have to be written, and when.
 //! * [`write`](mod@write): the requests.
 //! * [`events`]: events on profiles in error.
+//! * [`confine`]: its own AppArmor profile.
 //! * [`leave`]: whether the end of the process is the end of the operator.
 //! * [`enter`]: running the host's tools from inside a container.
 //! * [`process`]: flags and the loop.
@@ -35,6 +36,7 @@
 //! | a list from the API server is not complete | stays | – |
 
 pub mod agent;
+pub mod confine;
 pub mod enter;
 pub mod events;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The process: flags, watches, rounds, writes, the end.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,7 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    agent::{Agent, HOST_ROOT, Options, Round},
+    agent::{Agent, HOST_ROOT, Options, Round, kernel},
+    confine::{Confinement, confine},
     events::{Transitions, event},
     leave::is_uninstall,
     news::Seen,
@@ -109,11 +110,23 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// # Errors
 /// No host, a port that is taken, or no way to find the API server.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
-    process::run(arguments.common.verbosity, |stop| start(arguments, stop))
+    // Before there is a second thread. Elsewhere the agent is none that could load anything.
+    let privileged = arguments.with_apparmor && arguments.root == Path::new(HOST_ROOT);
+    let confinement = privileged.then(|| confine(&kernel(&arguments.root)));
+    process::run(arguments.common.verbosity, |stop| start(arguments, confinement, stop))
 }
 
-async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Error> {
+async fn start(
+    arguments: &Arguments,
+    confinement: Option<Confinement>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let common = &arguments.common;
+    match confinement {
+        None | Some(Confinement::Absent) => {}
+        Some(Confinement::Under(profile)) => tracing::info!(profile, "confined by AppArmor"),
+        Some(Confinement::Failed(reason)) => tracing::warn!(reason, "not confined by AppArmor"),
+    }
     let namespaces = common.namespaces()?;
     let watches = watches(common, namespaces.as_deref());
     let options = Options {

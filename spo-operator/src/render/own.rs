@@ -18,6 +18,9 @@ const SYSCALLS: &str = include_str!("own/syscalls.txt");
 /// The AppArmor profile of an agent that loads profiles into the kernel, as text, and its key in the ConfigMap.
 pub const APPARMOR: (&str, &str) = ("spo-agent.apparmor", include_str!("own/spo-agent"));
 
+/// The name of that profile in the kernel.
+pub const APPARMOR_NAME: &str = "spo-agent";
+
 /// The filter of an agent, as text for a container runtime.
 pub fn seccomp() -> String {
     let names: Vec<&str> = SYSCALLS
