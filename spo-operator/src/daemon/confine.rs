@@ -30,9 +30,9 @@ pub enum Confinement {
 /// Set where the agent has started itself again.
 const AGAIN: &str = "SPO_CONFINED";
 
-/// Takes the agent's profile; where that works it does not come back, but starts again. Has to be called while the
-/// process has one thread.
-pub fn confine(kernel: &Live) -> Confinement {
+/// Takes the agent's profile, for this directory of the kubelet; where that works it does not come back, but starts
+/// again. Has to be called while the process has one thread.
+pub fn confine(kernel: &Live, kubelet: &Path) -> Confinement {
     let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
     if !enabled.is_ok_and(|text| text.starts_with('Y')) {
         return Confinement::Absent;
@@ -45,12 +45,13 @@ pub fn confine(kernel: &Live) -> Confinement {
     if env::var_os(AGAIN).is_some() {
         return Confinement::Failed(format!("it was started under {} and is not", own::APPARMOR_NAME));
     }
-    let load = Load {
-        lsm: Lsm::AppArmor,
-        name: own::APPARMOR_NAME,
-        bytes: own::APPARMOR.1.as_bytes(),
-        origin: None,
+    let Some(text) = kubelet.to_str().and_then(own::apparmor) else {
+        return Confinement::Failed(format!(
+            "the kubelet's directory {} is no plain path",
+            kubelet.display()
+        ));
     };
+    let load = Load { lsm: Lsm::AppArmor, name: own::APPARMOR_NAME, bytes: text.as_bytes(), origin: None };
     let changed = kernel.change(&Change { loads: vec![load], unloads: Vec::new() });
     if let Some(Err(refusal)) = changed.loads.into_iter().next() {
         return Confinement::Failed(refusal.message);

@@ -112,7 +112,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     // Before there is a second thread. Elsewhere the agent is none that could load anything.
     let privileged = arguments.with_apparmor && arguments.root == Path::new(HOST_ROOT);
-    let confinement = privileged.then(|| confine(&kernel(&arguments.root)));
+    let confinement = privileged.then(|| confine(&kernel(&arguments.root), &arguments.kubelet_dir));
     process::run(arguments.common.verbosity, |stop| start(arguments, confinement, stop))
 }
 

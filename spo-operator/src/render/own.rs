@@ -18,6 +18,15 @@ const SYSCALLS: &str = include_str!("own/syscalls.txt");
 /// The AppArmor profile of an agent that loads profiles into the kernel, as text, and its key in the ConfigMap.
 pub const APPARMOR: (&str, &str) = ("spo-agent.apparmor", include_str!("own/spo-agent"));
 
+/// That profile for a kubelet whose directory may be elsewhere; `None` for one that no profile should name.
+pub fn apparmor(kubelet: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let kubelet = kubelet.trim_matches('/');
+    let named =
+        !kubelet.is_empty() && kubelet.chars().all(plain) && kubelet.split('/').all(|part| part != "..");
+    named.then(|| APPARMOR.1.replace("/host/var/lib/kubelet/", &format!("/host/{kubelet}/")))
+}
+
 /// The name of that profile in the kernel.
 pub const APPARMOR_NAME: &str = "spo-agent";
 
@@ -87,6 +96,15 @@ mod tests {
             meaning::{Compiled, Subject, Verdict},
             tree::FilePerms,
         };
+        let moved = apparmor("/data/kubelet-1/").expect("a profile");
+        let moved = load(&moved, &NoIncludes, ParseOptions::default());
+        let moved = Compiled::new(&moved.profiles[0], Default::default()).expect("compiles");
+        let filter = "/host/data/kubelet-1/seccomp/operator/production/web.json";
+        assert_eq!(moved.query(filter, FilePerms::WRITE, Subject::Other).verdict, Verdict::Allowed);
+        for odd in ["/", "/data/**", "/a b", "/data/../etc", "/x,\n  /** rw"] {
+            assert_eq!(apparmor(odd), None, "{odd}");
+        }
+        assert_eq!(apparmor("/var/lib/kubelet").as_deref(), Some(APPARMOR.1));
         let unit = load(APPARMOR.1, &NoIncludes, ParseOptions::default());
         let agent = Compiled::new(&unit.profiles[0], Default::default()).expect("compiles");
         let may = |path: &str, perms| agent.query(path, perms, Subject::Other).verdict == Verdict::Allowed;
