@@ -21,7 +21,7 @@ use crate::{
     kernel::{Change, Kernel, Load, Lsm, Order, Unload},
     ledger::{Entry, LEDGER, Ledger, Loaded},
     observe::Observed,
-    plan::{Decision, Plan, Removal, boot},
+    plan::{Decision, Plan, Removal},
 };
 
 /// What became of the desired artefacts.
@@ -299,8 +299,8 @@ impl Work<'_> {
             _ => return,
         };
         if let Some(entry) = ledger.entries.get_mut(&artefact.path) {
-            let boot = boot(artefact.kind, self.observed).to_owned();
-            entry.loaded = Some(Loaded { sha256: sha256.clone(), boot });
+            let basis = self.observed.survey.module(artefact.kind).basis().to_owned();
+            entry.loaded = Some(Loaded { sha256: sha256.clone(), basis });
         }
     }
 }

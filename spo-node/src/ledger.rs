@@ -62,9 +62,9 @@ pub struct Entry {
 pub struct Loaded {
     /// SHA-256 of the bytes.
     pub sha256: String,
-    /// The boot during which it was, for modules that forget.
+    /// What it is good for ([`Module::Loads`](crate::kernel::Module::Loads)).
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub boot: String,
+    pub basis: String,
 }
 
 /// The format of the ledger; another one is an error, never a guess.

@@ -227,13 +227,8 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
 fn is_loaded(artefact: &Artefact, entry: &Entry, sha256: &str, observed: &Observed) -> bool {
     let module = observed.survey.module(artefact.kind);
     let Module::Loads { names, .. } = module else { return true };
-    let same = |loaded: &Loaded| loaded.sha256 == sha256 && loaded.boot == boot(artefact.kind, observed);
+    let same = |loaded: &Loaded| loaded.sha256 == sha256 && loaded.basis == module.basis();
     artefact.loaded_name().is_none_or(|name| names.contains(name)) && entry.loaded.as_ref().is_some_and(same)
-}
-
-/// The boot that a load is good for: SELinux modules are in a store on disk, AppArmor's are in memory.
-pub(crate) fn boot(kind: Kind, observed: &Observed) -> &str {
-    if Lsm::of(kind) == Some(Lsm::AppArmor) { &observed.survey.boot } else { "" }
 }
 
 /// The name that an entry has in its security module, if it is loaded.

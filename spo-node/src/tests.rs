@@ -285,6 +285,10 @@ fn profiles_are_loaded_once_and_again_after_a_boot() {
     kernel.boot = "two".to_owned();
     let states: Vec<_> = run_with(dir.path(), &kernel, &desired).outcomes.iter().map(|o| o.state).collect();
     assert_eq!(states, [State::Loaded, State::Unchanged]);
+    // Modules of SELinux are built on templates, and loaded again with others.
+    kernel.templates = "others".to_owned();
+    let states: Vec<_> = run_with(dir.path(), &kernel, &desired).outcomes.iter().map(|o| o.state).collect();
+    assert_eq!(states, [State::Unchanged, State::Loaded]);
     // Somebody unloads it by hand.
     kernel.held.borrow_mut().clear();
     assert!(run_with(dir.path(), &kernel, &desired).changed());

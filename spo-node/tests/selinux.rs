@@ -120,6 +120,46 @@ fn a_module_that_another_needs_stays_and_says_why() {
     assert_eq!(listed(root.path()), ["spo_child", "spo_parent", "spo_templates"]);
     let report = run(root.path(), &kernel, &[]);
     assert_eq!((report.removed.len(), report.stuck.len()), (2, 0), "{report:?}");
+    assert_eq!(listed(root.path()), [""; 0], "the templates go with the last that needs them");
+}
+
+/// The blocks of one file replace ours; others take effect for what is loaded already; ours come back.
+#[test]
+fn templates_of_an_administrator_take_the_place_of_ours() {
+    let Some(root) = store() else { return };
+    let files = tempfile::tempdir().expect("a directory");
+    let file = files.path().join("base_container.cil");
+    let block = |rule: &str| {
+        format!(
+            "(block container\n    (blockabstract container)\n    (type process)\n    (roletype system_r process)\n    {rule}\n)\n"
+        )
+    };
+    let desired = [module("first", "(allow process self (process (fork)))")];
+    let own = Live::of(root.path());
+    assert_eq!(run(root.path(), &own, &desired).outcomes[0].state, State::Written);
+    assert_eq!(listed(root.path()), ["spo_first", "spo_templates"]);
+
+    fs::write(&file, block("(allow process self (process (signal)))")).expect("writes");
+    let theirs = own.clone().with_templates(files.path());
+    assert_eq!(run(root.path(), &theirs, &desired).outcomes[0].state, State::Loaded);
+    assert_eq!(listed(root.path()), ["base_container", "spo_first"]);
+    assert!(!run(root.path(), &theirs, &desired).changed(), "nothing changed");
+
+    // One that cannot be: everybody hears of it, and the policy stays as it was.
+    fs::write(&file, block("(allow process nosuch_t (process (signal)))")).expect("writes");
+    let report = run(root.path(), &theirs, &desired);
+    let message = report.outcomes[0].problem.clone().unwrap_or_default();
+    assert!(message.contains("template base_container") && message.contains("nosuch_t"), "{report:?}");
+    assert_eq!(listed(root.path()), ["base_container", "spo_first"]);
+    fs::remove_file(&file).expect("removes");
+    let report = run(root.path(), &theirs, &desired);
+    let message = report.outcomes[0].problem.clone().unwrap_or_default();
+    assert!(message.contains("there is no file *.cil"), "{report:?}");
+
+    assert_eq!(run(root.path(), &own, &desired).outcomes[0].state, State::Loaded);
+    assert_eq!(listed(root.path()), ["spo_first", "spo_templates"]);
+    assert_eq!(run(root.path(), &own, &[]).removed.len(), 1);
+    assert_eq!(listed(root.path()), [""; 0]);
 }
 
 #[test]

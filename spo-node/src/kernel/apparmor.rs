@@ -22,13 +22,15 @@ pub struct AppArmor {
     sys: PathBuf,
     root: PathBuf,
     tools: Tools,
+    boot: String,
 }
 
 impl AppArmor {
     /// The AppArmor that shows itself below `sys` (`/sys` of the host), compiled for by the tools of the host whose
     /// root is seen at `root`.
     pub fn new(sys: &Path, root: &Path, tools: Tools) -> Self {
-        Self { sys: sys.to_owned(), root: root.to_owned(), tools }
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { sys: sys.to_owned(), root: root.to_owned(), tools, boot: boot.trim().to_owned() }
     }
 
     /// What it can do, and the names it holds.
@@ -43,7 +45,10 @@ impl AppArmor {
             ));
         }
         match fs::read_to_string(self.interface("profiles")) {
-            Ok(text) => Module::Loads { names: names(&text), order: Order::BeforeFile },
+            // The kernel forgets with the next boot.
+            Ok(text) => {
+                Module::Loads { names: names(&text), order: Order::BeforeFile, basis: self.boot.clone() }
+            }
             Err(error) => Module::Unavailable(format!(
                 "{} cannot be read: {error}; is securityfs mounted?",
                 self.interface("profiles").display()

@@ -12,6 +12,8 @@ use super::{Change, Changed, Kernel, Load, Lsm, Module, Order, Refusal, Survey};
 pub(crate) struct Fake {
     pub(crate) held: RefCell<BTreeMap<(Lsm, String), String>>,
     pub(crate) boot: String,
+    /// What the modules of SELinux are built on.
+    pub(crate) templates: String,
     /// Why AppArmor is not there.
     pub(crate) no_apparmor: Option<&'static str>,
     /// Why SELinux cannot be used now.
@@ -43,6 +45,7 @@ impl Kernel for Fake {
         let module = |lsm| Module::Loads {
             names: self.held.borrow().keys().filter(|(l, _)| *l == lsm).map(|(_, n)| n.clone()).collect(),
             order,
+            basis: if lsm == Lsm::AppArmor { self.boot.clone() } else { self.templates.clone() },
         };
         let apparmor = match self.no_apparmor {
             Some(reason) => Module::Unsupported(reason.to_owned()),
@@ -52,7 +55,7 @@ impl Kernel for Fake {
             Some(reason) => Module::Unavailable(reason.to_owned()),
             None => module(Lsm::Selinux),
         };
-        Survey { apparmor, selinux, boot: self.boot.clone() }
+        Survey { apparmor, selinux }
     }
 
     fn change(&self, change: &Change<'_>) -> Changed {

@@ -11,7 +11,6 @@ use super::{
 pub struct Live {
     apparmor: Option<AppArmor>,
     selinux: Option<Selinux>,
-    boot: String,
 }
 
 #[derive(Clone, Debug)]
@@ -27,8 +26,6 @@ impl Live {
         Self {
             apparmor: Some(AppArmor::new(sys, root, tools.clone())),
             selinux: Some(Selinux::Semodule(Semodule::live(sys, root, tools.clone()))),
-            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .map_or_else(|_| String::new(), |id| id.trim().to_owned()),
         }
     }
 
@@ -39,7 +36,7 @@ impl Live {
         let store = named.filter(|name| root.join("var/lib/selinux").join(name).join("active").is_dir());
         let semodule = |store| Selinux::Semodule(Semodule::alternate(root, store, tools.clone()));
         let selinux = store.map(semodule);
-        Self { apparmor: None, selinux, boot: String::new() }
+        Self { apparmor: None, selinux }
     }
 
     /// The kernel that belongs to a root: the running one for `/`, else as [`Self::alternate`].
@@ -47,6 +44,16 @@ impl Live {
         let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let tools = Tools::default();
         if real == Path::new("/") { Self::new(&real, &tools) } else { Self::alternate(&real, &tools) }
+    }
+
+    /// The same with the SELinux templates of a directory (`*.cil`, each a module) in place of our own. A `selinuxd`
+    /// brings its own.
+    #[must_use]
+    pub fn with_templates(mut self, directory: &Path) -> Self {
+        if let Some(Selinux::Semodule(semodule)) = self.selinux {
+            self.selinux = Some(Selinux::Semodule(semodule.with_templates(directory)));
+        }
+        self
     }
 
     /// The same with `selinuxd` instead of `semodule`.
@@ -67,7 +74,6 @@ impl Kernel for Live {
                 Selinux::Semodule(semodule) => semodule.survey(),
                 Selinux::Selinuxd(selinuxd) => selinuxd.survey(),
             }),
-            boot: self.boot.clone(),
         }
     }
 

@@ -11,6 +11,7 @@ mod command;
 mod live;
 mod selinuxd;
 mod semodule;
+mod templates;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -63,8 +64,6 @@ pub struct Survey {
     pub apparmor: Module,
     /// SELinux.
     pub selinux: Module,
-    /// Identifies this boot of the kernel: what AppArmor holds is gone with the next.
-    pub boot: String,
 }
 
 impl Survey {
@@ -98,12 +97,22 @@ pub enum Module {
         names: BTreeSet<String>,
         /// When it takes them.
         order: Order,
+        /// What a load is good for: with another one, everything has to be loaded again. For AppArmor this boot of
+        /// the kernel, for SELinux a hash of the templates that modules are built on.
+        basis: String,
     },
 }
 
 impl Module {
     pub(crate) fn holds(&self, name: &str) -> bool {
         matches!(self, Self::Loads { names, .. } if names.contains(name))
+    }
+
+    pub(crate) fn basis(&self) -> &str {
+        match self {
+            Self::Loads { basis, .. } => basis,
+            _ => "",
+        }
     }
 
     pub(crate) fn order(&self) -> Option<Order> {

@@ -37,9 +37,11 @@ impl Selinuxd {
             _ => Err(io::Error::other("it is not ready yet")),
         });
         match asked {
-            Ok(names) => {
-                Module::Loads { names: names.flatten().unwrap_or_default(), order: Order::AfterFile }
-            }
+            Ok(names) => Module::Loads {
+                names: names.flatten().unwrap_or_default(),
+                order: Order::AfterFile,
+                basis: String::new(),
+            },
             Err(error) => Module::Unavailable(format!("selinuxd at {}: {error}", self.socket.display())),
         }
     }

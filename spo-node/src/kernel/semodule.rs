@@ -12,18 +12,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spo_model::Diagnostic;
+use spo_model::{Diagnostic, FieldPath};
 
-use super::{Changed, Load, Module, Order, Refusal, Tools, Unload};
+use super::{
+    Changed, Load, Lsm, Module, Order, Refusal, Tools, Unload,
+    templates::{self, Template, Templates},
+};
+use crate::artefact::Origin;
 
 /// Where modules of ours stand among others: above a distribution's (100), below an administrator's (400).
 pub(super) const PRIORITY: u32 = 350;
-
-/// The module with the blocks that profiles inherit.
-const TEMPLATES: &str = "spo_templates";
-
-/// A module of container-selinux's own templates; where it is installed, its blocks are used.
-const STOCK_TEMPLATES: &str = "base_container";
 
 /// The directory of the files that a transaction reads, relative to the root.
 const STAGING: &str = "var/lib/security-profiles-operator/semodule";
@@ -36,17 +34,35 @@ pub struct Semodule {
     alternate: Option<String>,
     sys: PathBuf,
     tools: Tools,
+    templates: Templates,
 }
+
+/// Every module of a store with its priority.
+type Installed = BTreeSet<(u32, String)>;
 
 impl Semodule {
     /// The policy of a running kernel that shows itself below `sys`, on the host whose root is seen at `root`.
     pub fn live(sys: &Path, root: &Path, tools: Tools) -> Self {
-        Self { root: root.to_owned(), alternate: None, sys: sys.to_owned(), tools }
+        Self {
+            root: root.to_owned(),
+            alternate: None,
+            sys: sys.to_owned(),
+            tools,
+            templates: Templates::default(),
+        }
     }
 
     /// A policy store below an alternate root; no kernel is involved (`semodule -p ROOT -s STORE -N`).
     pub fn alternate(root: &Path, store: &str, tools: Tools) -> Self {
-        Self { root: root.to_owned(), alternate: Some(store.to_owned()), sys: PathBuf::new(), tools }
+        let (root, alternate) = (root.to_owned(), Some(store.to_owned()));
+        Self { root, alternate, sys: PathBuf::new(), tools, templates: Templates::default() }
+    }
+
+    /// The same with the templates of a directory in place of our own.
+    #[must_use]
+    pub fn with_templates(mut self, directory: &Path) -> Self {
+        self.templates = Templates::Of(directory.to_owned());
+        self
     }
 
     /// What it can do, and the modules of ours it holds.
@@ -57,15 +73,17 @@ impl Semodule {
         if self.program().is_none() {
             return Module::Unavailable("semodule is not installed on this host".to_owned());
         }
-        match self.installed() {
-            Ok(modules) => Module::Loads {
-                names: modules
-                    .into_iter()
-                    .filter_map(|(priority, name)| (priority == PRIORITY).then_some(name))
-                    .collect(),
+        let modules = match self.installed() {
+            Ok(modules) => modules,
+            Err(refusal) => return Module::Unavailable(refusal.message),
+        };
+        match self.templates(&modules) {
+            Ok(templates) => Module::Loads {
+                names: modules.into_iter().filter(|(p, _)| *p == PRIORITY).map(|(_, name)| name).collect(),
                 order: Order::BeforeFile,
+                basis: templates::digest(&templates),
             },
-            Err(refusal) => Module::Unavailable(refusal.message),
+            Err(reason) => Module::Unavailable(reason),
         }
     }
 
@@ -75,6 +93,8 @@ impl Semodule {
             semodule: self,
             loads,
             unloads,
+            templates: Vec::new(),
+            obsolete: Vec::new(),
             done: Changed {
                 loads: loads.iter().map(|_| Ok(())).collect(),
                 unloads: unloads.iter().map(|_| Ok(())).collect(),
@@ -84,15 +104,49 @@ impl Semodule {
             Ok(installed) => installed,
             Err(refusal) => return work.all(&refusal),
         };
-        let ours = |name: &str| installed.iter().any(|(p, n)| *p == PRIORITY && n == name);
-        if let Err(error) = self.stage(loads, &installed) {
-            return work.all(&Refusal::new(format!("the modules cannot be written for semodule: {error}")));
+        let ours = |name: &str| installed.contains(&(PRIORITY, name.to_owned()));
+        if let Err(refusal) = work.prepare(&installed) {
+            return work.all(&refusal);
         }
         // What is gone already needs no removal, and would let the transaction fail.
         let unload: Vec<usize> = (0..unloads.len()).filter(|i| ours(unloads[*i].name)).collect();
         work.settle((0..loads.len()).collect(), unload);
         let _ = fs::remove_dir_all(self.root.join(STAGING));
+        self.remove_idle_templates();
         work.done
+    }
+
+    /// The templates to install. The error is for people.
+    fn templates(&self, installed: &Installed) -> Result<Vec<Template>, String> {
+        let known =
+            templates::known(&self.root).map_err(|e| format!("the list of templates cannot be read: {e}"))?;
+        self.templates.read(|name| {
+            installed.iter().any(|(priority, module)| {
+                module == name && !(*priority == PRIORITY && known.contains(module))
+            })
+        })
+    }
+
+    /// Removes the templates when no module of ours is left that could need them.
+    fn remove_idle_templates(&self) {
+        let (Ok(installed), Ok(known)) = (self.installed(), templates::known(&self.root)) else { return };
+        let mut ours = installed.iter().filter(|(priority, _)| *priority == PRIORITY).map(|(_, name)| name);
+        let idle: Vec<&String> = ours.clone().filter(|name| known.contains(*name)).collect();
+        if idle.is_empty() || ours.any(|name| !known.contains(name)) {
+            return;
+        }
+        let mut arguments = self.transaction();
+        arguments.extend(idle.into_iter().flat_map(|name| ["-r".into(), name.into()]));
+        // Refused where a module of somebody else builds on them; then they stay.
+        if self.run(&arguments).is_ok() {
+            let _ = templates::note(&self.root, &BTreeSet::new());
+        }
+    }
+
+    /// The arguments that every transaction begins with.
+    fn transaction(&self) -> Vec<OsString> {
+        let offline = self.alternate.is_some().then(|| "-N".into());
+        offline.into_iter().chain(["-X".into(), PRIORITY.to_string().into()]).collect()
     }
 
     fn program(&self) -> Option<PathBuf> {
@@ -116,7 +170,7 @@ impl Semodule {
     }
 
     /// Every module of the store with its priority.
-    fn installed(&self) -> Result<BTreeSet<(u32, String)>, Refusal> {
+    fn installed(&self) -> Result<Installed, Refusal> {
         let listed = self.run(&["-lfull".into()])?;
         let listed = String::from_utf8_lossy(&listed);
         Ok(listed
@@ -129,7 +183,7 @@ impl Semodule {
     }
 
     /// Writes the modules where the tool reads them; a module's name is that of its file.
-    fn stage(&self, loads: &[Load<'_>], installed: &BTreeSet<(u32, String)>) -> io::Result<()> {
+    fn stage(&self, templates: &[Template], loads: &[Load<'_>]) -> io::Result<()> {
         let dir = self.root.join(STAGING);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -141,9 +195,7 @@ impl Semodule {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             io::Write::write_all(&mut file, bytes)
         };
-        if !installed.iter().any(|(_, name)| name == STOCK_TEMPLATES) {
-            write(TEMPLATES, spo_selinux_cil::templates::TEMPLATES.as_bytes())?;
-        }
+        templates.iter().try_for_each(|template| write(&template.name, &template.text))?;
         loads.iter().try_for_each(|load| write(load.name, load.bytes))
     }
 
@@ -158,6 +210,10 @@ struct Transaction<'a> {
     semodule: &'a Semodule,
     loads: &'a [Load<'a>],
     unloads: &'a [Unload<'a>],
+    /// The modules of the templates to install.
+    templates: Vec<Template>,
+    /// The modules of templates that are not wanted any more.
+    obsolete: Vec<String>,
     done: Changed,
 }
 
@@ -166,6 +222,38 @@ impl Transaction<'_> {
     fn all(mut self, refusal: &Refusal) -> Changed {
         self.done.loads.iter_mut().chain(&mut self.done.unloads).for_each(|r| *r = Err(refusal.clone()));
         self.done
+    }
+
+    /// Writes what the transactions read, and notes which modules are of templates before any is in the store.
+    fn prepare(&mut self, installed: &Installed) -> Result<(), Refusal> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| Refusal::new(format!("{what}: {error}"))
+        };
+        let root = &self.semodule.root;
+        let wanted = match self.loads {
+            [] => Vec::new(),
+            _ => self.semodule.templates(installed).map_err(Refusal::new)?,
+        };
+        if let Some(taken) = wanted.iter().find(|t| self.loads.iter().any(|load| load.name == t.name)) {
+            return Err(Refusal::new(format!(
+                "the template {:?} has the name of a profile's module",
+                taken.name
+            )));
+        }
+        self.semodule
+            .stage(&wanted, self.loads)
+            .map_err(failed("the modules cannot be written for semodule"))?;
+        if self.loads.is_empty() {
+            return Ok(());
+        }
+        let mut known = templates::known(root).map_err(failed("the list of templates cannot be read"))?;
+        let wanted_names: BTreeSet<String> = wanted.iter().map(|template| template.name.clone()).collect();
+        let is_there = |name: &&String| installed.contains(&(PRIORITY, (*name).clone()));
+        self.obsolete = known.difference(&wanted_names).filter(is_there).cloned().collect();
+        self.templates = wanted;
+        known.extend(wanted_names);
+        templates::note(root, &known).map_err(failed("the list of templates cannot be written"))
     }
 
     /// Gets as much as possible of some loads and unloads (by index) done, and notes what fails.
@@ -184,6 +272,19 @@ impl Transaction<'_> {
             } else if let Some(at) = guilty_unload {
                 let index = unloads.remove(at);
                 self.done.unloads[index] = Err(Refusal::new(format!("semodule refuses: {}", brief(&stderr))));
+            } else if let Some(template) =
+                self.templates.iter().find(|template| !loads.is_empty() && blamed(&template.name))
+            {
+                let written = Origin { path: FieldPath::root(), lines_before: 0 };
+                let text = Load {
+                    lsm: Lsm::Selinux,
+                    name: &template.name,
+                    bytes: &template.text,
+                    origin: Some(&written),
+                };
+                let reason = format!("the template {}: {}", template.name, refusal(&stderr, &text).message);
+                // What is unloaded does not need it.
+                loads.drain(..).for_each(|i| self.done.loads[i] = Err(Refusal::new(reason.clone())));
             } else if loads.len() + unloads.len() == 1 {
                 for index in loads.drain(..) {
                     self.done.loads[index] = Err(refusal(&stderr, &self.loads[index]));
@@ -205,14 +306,11 @@ impl Transaction<'_> {
     }
 
     fn commit(&self, loads: &[usize], unloads: &[usize]) -> Result<(), Refusal> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        if self.semodule.alternate.is_some() {
-            arguments.push("-N".into());
-        }
-        arguments.extend(["-X".into(), PRIORITY.to_string().into()]);
-        let templates = self.semodule.root.join(STAGING).join(format!("{TEMPLATES}.cil"));
-        if !loads.is_empty() && templates.exists() {
-            arguments.extend(["-i".into(), self.semodule.staged(TEMPLATES)]);
+        let mut arguments = self.semodule.transaction();
+        if !loads.is_empty() {
+            arguments
+                .extend(self.templates.iter().flat_map(|t| ["-i".into(), self.semodule.staged(&t.name)]));
+            arguments.extend(self.obsolete.iter().flat_map(|name| ["-r".into(), name.into()]));
         }
         for index in loads {
             arguments.extend(["-i".into(), self.semodule.staged(self.loads[*index].name)]);

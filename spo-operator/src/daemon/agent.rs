@@ -39,6 +39,8 @@ pub struct Options {
     pub kubelet: PathBuf,
     /// Leave SELinux modules to the `selinuxd` behind this socket.
     pub selinuxd: Option<PathBuf>,
+    /// The directory of the SELinux templates, if they are not the operator's own.
+    pub selinux_templates: Option<PathBuf>,
     /// The kinds that are put there.
     pub kinds: Kinds,
     /// The namespaces that are watched; `None` for all.
@@ -101,6 +103,9 @@ impl Agent {
         let mut kernel = kernel(&options.root);
         if let Some(socket) = &options.selinuxd {
             kernel = kernel.with_selinuxd(Selinuxd::new(socket, Duration::from_secs(60)));
+        }
+        if let Some(directory) = &options.selinux_templates {
+            kernel = kernel.with_templates(directory);
         }
         Ok(Self { cache, options, host, kernel, kubelet, builder: Builder::default() })
     }
@@ -286,6 +291,7 @@ mod tests {
             root: root.to_owned(),
             kubelet: "/var/lib/kubelet".into(),
             selinuxd: None,
+            selinux_templates: None,
             kinds,
             namespaces: None,
         };

@@ -84,8 +84,11 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = names::METRICS_CERTIFICATE_DIR)]
     metrics_cert_dir: PathBuf,
     /// Leave SELinux modules to the `selinuxd` behind this socket instead of calling semodule.
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", conflicts_with = "selinux_templates")]
     selinuxd: Option<PathBuf>,
+    /// The directory with the SELinux templates (*.cil) that profiles inherit from, in place of the operator's own.
+    #[arg(long, value_name = "DIR")]
+    selinux_templates: Option<PathBuf>,
 }
 
 /// How long changes wait for others that come with them: after the last one, and after the first.
@@ -133,6 +136,7 @@ async fn start(
         root: arguments.root.clone(),
         kubelet: arguments.kubelet_dir.clone(),
         selinuxd: arguments.selinuxd.clone(),
+        selinux_templates: arguments.selinux_templates.clone(),
         kinds: Kinds {
             seccomp: arguments.with_seccomp,
             selinux: arguments.with_selinux,

@@ -16,7 +16,7 @@
 //! host's processes, because the host's own tools compile and load for the host's kernel.
 
 use serde_json::{Value, json};
-use spo_model::daemon::{DaemonSpec, EnricherSettings, LogSource};
+use spo_model::daemon::{DaemonSpec, EnricherSettings, LogSource, ObjectName};
 
 use super::{
     Environment,
@@ -254,7 +254,18 @@ impl Pod<'_> {
             ("--with-insecure-metrics-access=true", insecure),
         ];
         let on = flags.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.to_owned());
-        ["daemon".to_owned(), "--with-seccomp=true".to_owned()].into_iter().chain(on).collect()
+        let templates = self.templates().map(|_| format!("--selinux-templates={SELINUX_TEMPLATES}"));
+        ["daemon".to_owned(), "--with-seccomp=true".to_owned()]
+            .into_iter()
+            .chain(on)
+            .chain(templates)
+            .collect()
+    }
+
+    /// The ConfigMap with the SELinux templates of the administrator.
+    fn templates(&self) -> Option<&ObjectName> {
+        let settings = self.spec.selinux.as_ref().filter(|_| self.features.selinux)?;
+        settings.custom_templates_config_map.as_ref()
     }
 
     fn agent_mounts(&self) -> Vec<Mount> {
@@ -269,8 +280,7 @@ impl Pod<'_> {
             mounts.push(Mount::host("sys", "/sys", "Directory").at("/sys"));
             mounts.push(Mount::host("usr", "/usr", "Directory").read_only());
         }
-        let templates = self.spec.selinux.as_ref().and_then(|s| s.custom_templates_config_map.as_ref());
-        if let Some(name) = templates.filter(|_| self.features.selinux) {
+        if let Some(name) = self.templates() {
             mounts.push(Mount {
                 name: "selinux-templates",
                 source: json!({ "configMap": { "name": name.as_str() } }),
