@@ -21,8 +21,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     case "$TARGETARCH" in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; *) echo "no $TARGETARCH" >&2; exit 1 ;; esac \
  && target=$machine-unknown-linux-musl \
  && rustup target add "$target" \
- && cargo build --locked --release --package spo-operator --target "$target" --config 'profile.release.strip="symbols"' \
- && install -D "target/$target/release/spo-operator" /image/spo-operator
+ && cargo build --locked --profile dist --package spo-operator --target "$target" \
+ && install -D "target/$target/dist/spo-operator" /image/spo-operator
 
 FROM scratch
 LABEL org.opencontainers.image.title="spo-operator" \

@@ -9,10 +9,12 @@
 //! | manager | `cargo test -p spo-tests --test manager` | the same; `curl` |
 //! | agent | `cargo test -p spo-tests --test daemon` | the same; root for an agent that is not |
 //! | acceptance, hostile users | `cargo test -p spo-tests --test acceptance --test hostile` | the same |
+//! | what is installed | `cargo test -p spo-tests --test deploy --test chart` | the same; `buildah` |
+//! | faults on real nodes | `cargo test -p spo-tests --test faults` | as guide |
 //! | scale | `cargo test -p spo-tests --test scale` | the same |
 //!
 //! `scripts/install-test-tools` installs what they need. A tier whose tools are missing says so in one line and
-//! passes, unless `SPO_REQUIRE_TOOLS=1`, which CI sets.
+//! passes, unless `SPO_REQUIRE_TOOLS=1`; CI fails when a line says so.
 
 pub mod api_server;
 pub mod audit;

@@ -62,7 +62,7 @@ pub fn operator() -> Result<Image, Box<dyn Error>> {
 }
 
 /// Builds the image by the Dockerfile with `buildah`, as an OCI layout in `layout`. This binary stands in for what the
-/// Dockerfile's first stage compiles, which needs the network.
+/// Dockerfile's first stage compiles, which needs the network and some minutes.
 ///
 /// # Errors
 /// It does not build.

@@ -49,13 +49,22 @@ that a later `kubectl patch` of either place of another switch does not contradi
 {{- end -}}
 {{- with .Values.selinux -}}
 {{- if .enable -}}
-{{- $selinux := dict "enable" true "enableRawSelinuxProfiles" .enableRawSelinuxProfiles "typeTag" .typeTag -}}
+{{- $_ := set $spec "enableSelinux" true -}}
+{{- end -}}
+{{- $selinux := dict -}}
+{{- if not .enableRawSelinuxProfiles -}}
+{{- $_ := set $selinux "enableRawSelinuxProfiles" false -}}
+{{- end -}}
+{{- if ne .typeTag "spc_t" -}}
+{{- $_ := set $selinux "typeTag" .typeTag -}}
+{{- end -}}
 {{- if .customTemplatesConfigMap -}}
 {{- $_ := set $selinux "customTemplatesConfigMap" .customTemplatesConfigMap -}}
 {{- end -}}
 {{- if .options -}}
 {{- $_ := set $selinux "options" .options -}}
 {{- end -}}
+{{- if $selinux -}}
 {{- $_ := set $spec "selinux" $selinux -}}
 {{- end -}}
 {{- end -}}

@@ -7,6 +7,8 @@
 //! * [`server`]: `/metrics-spod` and `/metrics`.
 
 pub mod cluster;
+#[cfg(test)]
+mod dashboard;
 pub mod guard;
 pub mod registry;
 pub mod server;
