@@ -3,6 +3,8 @@
 //! The existing operator compares two numbers of the DaemonSet's status, so it says `Running` before the DaemonSet
 //! controller has even seen a change, and while old pods run on.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::DaemonSet;
 use spo_model::{
     daemon::DaemonState,
@@ -60,6 +62,34 @@ impl Rollout {
     }
 }
 
+/// The DaemonSets by name, each as it was last seen or made.
+#[derive(Debug, Default)]
+pub struct Rollouts(BTreeMap<String, (Option<String>, Rollout)>);
+
+impl Rollouts {
+    /// Takes note of a DaemonSet that a watch or the answer to a write has shown. What is older than what is known is
+    /// left: the answer to a write may come before the watch tells of an earlier state, by which the roll-out that the
+    /// write began would look complete.
+    pub fn note(&mut self, object: &DaemonSet) {
+        let (name, uid) = (object.metadata.name.clone().unwrap_or_default(), object.metadata.uid.clone());
+        let rollout = Rollout::of(object);
+        let known = self.0.get(&name).filter(|(of, _)| *of == uid);
+        if known.is_none_or(|(_, known)| known.generation <= rollout.generation) {
+            self.0.insert(name, (uid, rollout));
+        }
+    }
+
+    /// Takes note that a DaemonSet is gone.
+    pub fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// What is known of a DaemonSet.
+    pub fn get(&self, name: &str) -> Option<&Rollout> {
+        self.0.get(name).map(|(_, rollout)| rollout)
+    }
+}
+
 /// The condition `Ready` of a SPOD in a state. It keeps the time of `before` if its status is the same.
 pub fn condition(
     state: DaemonState,
@@ -89,6 +119,33 @@ pub fn condition(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A change of the template makes the roll-out incomplete from the moment it is written.
+    #[test]
+    fn an_old_event_does_not_hide_what_was_written() {
+        let set = |uid: &str, generation: i64, observed: i64| -> DaemonSet {
+            serde_json::from_value(serde_json::json!({
+                "metadata": { "name": "spod", "uid": uid, "generation": generation }, "spec": { "selector": {}, "template": {} },
+                "status": { "observedGeneration": observed, "desiredNumberScheduled": 3, "currentNumberScheduled": 3,
+                    "numberMisscheduled": 0, "updatedNumberScheduled": 3, "numberReady": 3 } }))
+            .expect("a DaemonSet")
+        };
+        let mut rollouts = Rollouts::default();
+        let state = |rollouts: &Rollouts| rollouts.get("spod").map(|rollout| rollout.state(None).0);
+        rollouts.note(&set("a", 1, 1));
+        assert_eq!(state(&rollouts), Some(DaemonState::Running));
+        // What the API server answers to the write, then what the watch had on its way.
+        rollouts.note(&set("a", 2, 1));
+        rollouts.note(&set("a", 1, 1));
+        assert_eq!(state(&rollouts), Some(DaemonState::Updating));
+        rollouts.note(&set("a", 2, 2));
+        assert_eq!(state(&rollouts), Some(DaemonState::Running));
+        // Another one of the same name begins anew.
+        rollouts.note(&set("b", 1, 0));
+        assert_eq!(state(&rollouts), Some(DaemonState::Creating));
+        rollouts.forget("spod");
+        assert_eq!(state(&rollouts), None);
+    }
 
     const DONE: Rollout = Rollout { generation: 1, observed: 1, desired: 3, updated: 3, ready: 3 };
 

@@ -35,7 +35,7 @@ use super::{
     applied::{Key, Objects, Step},
     kinds::{ApiKind, DAEMON_SETS, KINDS, MONITORS, SERVICES},
     rendering::{Renderer, Surroundings},
-    rollout::{Rollout, condition},
+    rollout::{Rollouts, condition},
     spod_watches::{Told, events},
     trust::{Anchor, Trusted},
 };
@@ -118,7 +118,7 @@ struct Controller {
     /// The operator's Deployment, as an owner.
     own: Option<Value>,
     objects: Objects,
-    rollouts: BTreeMap<String, Rollout>,
+    rollouts: Rollouts,
     /// When each SPOD's status was written last.
     reported: BTreeMap<String, Instant>,
     /// When certificates are not waited for any longer.
@@ -141,7 +141,7 @@ impl Controller {
             own_known: false,
             own: None,
             objects: Objects::default(),
-            rollouts: BTreeMap::new(),
+            rollouts: Rollouts::default(),
             reported: BTreeMap::new(),
             patience: Instant::now() + CERTIFICATES,
             complained: BTreeSet::new(),
@@ -173,12 +173,12 @@ impl Controller {
             }
             Told::Agents(event) => match *event {
                 Event::Apply(object) | Event::InitApply(object) => {
-                    self.rollouts.insert(object.name_any(), Rollout::of(&object));
+                    self.rollouts.note(&object);
                     self.seen(&DAEMON_SETS, &object.metadata);
                     self.soon();
                 }
                 Event::Delete(object) => {
-                    self.rollouts.remove(&object.name_any());
+                    self.rollouts.forget(&object.name_any());
                     self.gone(&DAEMON_SETS, &object.name_any());
                 }
                 Event::Init | Event::InitDone => {}
@@ -410,6 +410,11 @@ impl Controller {
             match written {
                 Ok(written) => {
                     let (kind, name) = key.clone();
+                    if kind == DAEMON_SETS.kind
+                        && let Ok(set) = written.clone().try_parse()
+                    {
+                        self.rollouts.note(&set);
+                    }
                     if self.objects.written(key, object, &written.metadata, Instant::now()) {
                         tracing::info!(kind, name, "applied");
                     }
