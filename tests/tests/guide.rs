@@ -1,6 +1,7 @@
 //! The guide on real nodes: `docs/guide.md` as it is written, and what it promises.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     error::Error,
     fs,
@@ -23,30 +24,68 @@ const NAMESPACE: &str = "security-profiles-operator";
 
 type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 
-fn guide() -> Fallible<Vec<Section>> {
-    Ok(sections(&fs::read_to_string(workspace().join("docs/guide.md"))?))
+/// The sections that are run on plain nodes, and those that need kernels with security modules.
+const ON_NODES: [&str; 7] = ["1.", "2.", "6.", "7.", "8.", "9.", "10."];
+const ON_GUESTS: [&str; 4] = ["1.", "4.", "5.", "10."];
+
+/// Blocks that are repeated a few times: `kubectl run -i` shows nothing of a pod that has said everything before it is
+/// attached.
+const AGAIN: &str = "again";
+
+/// Blocks of the other way of installing, which the test `faults` runs with the chart.
+const HELM: &str = "helm";
+
+struct Guide {
+    sections: Vec<Section>,
+    ran: RefCell<Vec<String>>,
 }
 
-/// Runs the blocks of a section that have no label, or a certain one, as they are written; what they print has to be
-/// what is written. Blocks labelled `again` are repeated a few times: `kubectl run -i` shows nothing of a pod that has
-/// said everything before it is attached.
-fn run(cluster: &Cluster, sections: &[Section], heading: &str, label: &str) -> Fallible {
-    let section = sections.iter().find(|section| section.heading.starts_with(heading));
-    let section = section.ok_or_else(|| format!("the guide has no section {heading}"))?;
-    for block in &section.blocks {
-        let tries = match block.label.as_str() {
-            "again" => 5,
-            other if other == label => 1,
-            _ => continue,
-        };
-        let mut outcome = Ok(());
-        for _ in 0..tries {
-            outcome = run_block(cluster, &section.heading, block);
-            if outcome.is_ok() {
-                break;
+impl Guide {
+    fn read() -> Fallible<Self> {
+        let text = fs::read_to_string(workspace().join("docs/guide.md"))?;
+        Ok(Self { sections: sections(&text), ran: RefCell::default() })
+    }
+
+    /// Runs the blocks of a section as they are written; what they print has to be what is written.
+    fn run(&self, cluster: &Cluster, number: &str) -> Fallible {
+        let section = self.sections.iter().find(|section| number_of(section) == number);
+        let section = section.ok_or_else(|| format!("the guide has no section {number}"))?;
+        for block in section.blocks.iter().filter(|block| block.label != HELM) {
+            let mut outcome = Ok(());
+            for _ in 0..if block.label == AGAIN { 5 } else { 1 } {
+                outcome = run_block(cluster, &section.heading, block);
+                if outcome.is_ok() {
+                    break;
+                }
             }
+            outcome?;
         }
-        outcome?;
+        self.ran.borrow_mut().push(number.to_owned());
+        Ok(())
+    }
+}
+
+fn number_of(section: &Section) -> &str {
+    section.heading.split(' ').next().unwrap_or_default()
+}
+
+/// No command of the guide is left out: each section is on a list that a test below has to work through, and every
+/// label is one that is known here.
+#[test]
+fn every_command_is_run_somewhere() -> Fallible {
+    let guide = Guide::read()?;
+    assert!(guide.sections.iter().any(|section| section.blocks.iter().any(|block| block.label == HELM)));
+    for section in &guide.sections {
+        let number = number_of(section);
+        assert!(ON_NODES.contains(&number) || ON_GUESTS.contains(&number), "{}", section.heading);
+        for block in &section.blocks {
+            assert!(
+                ["", AGAIN, HELM].contains(&block.label.as_str()),
+                "{}: {}",
+                section.heading,
+                block.label
+            );
+        }
     }
     Ok(())
 }
@@ -91,13 +130,13 @@ fn on_three_nodes() -> Fallible {
     if !Cluster::is_possible("guide", &[PROGRAMS, operator_image::PROGRAMS].concat()) {
         return Ok(());
     }
-    let guide = guide()?;
+    let guide = Guide::read()?;
     let images = operator_image::images()?;
     let mut cluster = Cluster::start("spo-guide")?;
     images.iter().try_for_each(|image| cluster.push(image))?;
     cluster.add_nodes(3)?;
 
-    run(&cluster, &guide, "1. ", "")?;
+    guide.run(&cluster, "1.")?;
     timed(&cluster, "every pod of the operator is ready", || {
         let pods = json(&cluster, &["get", "pods", "-n", NAMESPACE])?;
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
@@ -108,7 +147,7 @@ fn on_three_nodes() -> Fallible {
         Ok(pods.len() == 9 && pods.iter().all(ready))
     })?;
 
-    run(&cluster, &guide, "2. ", "")?;
+    guide.run(&cluster, "2.")?;
     let path = "/var/lib/kubelet/seccomp/operator/production/restricted-workload.json";
     for node in cluster.nodes() {
         let file: Value = serde_json::from_slice(&fs::read(node.path(path))?)?;
@@ -169,8 +208,8 @@ fn on_three_nodes() -> Fallible {
         Ok(!cluster.nodes().iter().any(|node| node.path(&path).exists()))
     })?;
 
-    run(&cluster, &guide, "6. ", "")?;
-    run(&cluster, &guide, "7. ", "")?;
+    guide.run(&cluster, "6.")?;
+    guide.run(&cluster, "7.")?;
     // The image is bound, whatever the pod says about itself.
     cluster.until("the binding reaches the webhook", || {
         let asked = pod("bound", "nginx:1.21", r#"{"seccompProfile": {"type": "Unconfined"}}"#);
@@ -179,8 +218,9 @@ fn on_three_nodes() -> Fallible {
         let context = &made["spec"]["containers"][0]["securityContext"];
         Ok(context["seccompProfile"]["localhostProfile"] == "operator/production/restricted-workload.json")
     })?;
-    run(&cluster, &guide, "8. ", "")?;
-    run(&cluster, &guide, "9. ", "")?;
+    bound_under_a_kubelet(&cluster)?;
+    guide.run(&cluster, "8.")?;
+    guide.run(&cluster, "9.")?;
     // The Role, with the token of a real account.
     let token = cluster.good(&["create", "token", "editor", "-n", "production"], "")?;
     let token = format!("--token={}", token.trim());
@@ -200,6 +240,7 @@ fn on_three_nodes() -> Fallible {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let refused = as_editor(&["delete", "seccompprofile", "edited", "-n", "production"], "")?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("Forbidden"));
+    users_have_what_their_roles_say(&cluster)?;
     // The flat patches took effect.
     let agents = json(&cluster, &["get", "daemonset", "spod", "-n", NAMESPACE])?;
     assert!(agents.to_string().contains("--with-mem-optim=true"), "{agents}");
@@ -213,7 +254,7 @@ fn on_three_nodes() -> Fallible {
         BTreeSet::new(),
         "the operator asks for what its roles do not allow"
     );
-    run(&cluster, &guide, "10. ", "")?;
+    guide.run(&cluster, "10.")?;
     let left = cluster.good(
         &["get", "crd,mutatingwebhookconfigurations,validatingwebhookconfigurations,ns", "-o", "name"],
         "",
@@ -223,6 +264,61 @@ fn on_three_nodes() -> Fallible {
         let files = files_below(&node.path("/var/lib/kubelet/seccomp"));
         assert!(files.iter().all(|file| !file.ends_with(".json")), "{}: {files:?}", node.name());
         assert!(!node.path("/var/lib/security-profiles-operator/ledger.json").exists(), "{}", node.name());
+    }
+    assert_eq!(*guide.ran.borrow(), ON_NODES);
+    Ok(())
+}
+
+/// A pod that says nothing runs under the profile that its image is bound to.
+fn bound_under_a_kubelet(cluster: &Cluster) -> Fallible {
+    let said = cluster.shell(
+        "kubectl apply -f examples/guide/02-seccomp-runs.yaml &&
+         kubectl wait --for=condition=ready seccompprofile restricted-nginx -n production --timeout=30s &&
+         kubectl patch profilebinding nginx-binding -n production --type=merge \
+           -p '{\"spec\":{\"profileRef\":{\"name\":\"restricted-nginx\"}}}'",
+        workspace(),
+    )?;
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let silent = pod("silent", "nginx:1.21", "{}");
+    cluster.until("the other binding reaches the webhook", || {
+        let made = cluster.good(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &silent)?;
+        Ok(made.contains("operator/production/restricted-nginx.json"))
+    })?;
+    cluster.good(&["create", "-f", "-"], &silent)?;
+    cluster
+        .good(&["wait", "--for=condition=Ready", "pod/silent", "-n", "production", "--timeout=60s"], "")?;
+    let inside = |command: &[&str]| {
+        cluster.kubectl(&[&["exec", "silent", "-n", "production", "--"], command].concat(), "")
+    };
+    let status = inside(&["cat", "/proc/1/status"])?;
+    assert!(String::from_utf8_lossy(&status.stdout).contains("Seccomp:\t2\n"), "{status:?}");
+    assert!(!inside(&["mknod", "/tmp/pipe", "p"])?.status.success(), "a forbidden call fails");
+    cluster.good(&["delete", "pod", "silent", "-n", "production", "--grace-period=1"], "")?;
+    Ok(())
+}
+
+/// The cluster's own roles take ours in.
+fn users_have_what_their_roles_say(cluster: &Cluster) -> Fallible {
+    for role in ["view", "edit", "admin"] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={role}er"));
+        cluster.good(&["create", "rolebinding", &user[7..], "-n", "production", &role, &user], "")?;
+    }
+    let may = |user: &str, verb: &str, kind: &str| -> Fallible<bool> {
+        let user = format!("--as={user}");
+        let said = cluster.kubectl(&["auth", "can-i", verb, kind, "-n", "production", &user], "")?;
+        Ok(String::from_utf8_lossy(&said.stdout).trim() == "yes")
+    };
+    cluster.until("the roles are put together", || may("viewer", "get", "seccompprofiles"))?;
+    for (user, verb, kind, want) in [
+        ("viewer", "list", "selinuxprofiles", true),
+        ("viewer", "create", "seccompprofiles", false),
+        ("editer", "create", "seccompprofiles", true),
+        ("editer", "delete", "profilebindings", true),
+        ("editer", "create", "rawselinuxprofiles", false),
+        ("adminer", "create", "seccompprofiles", true),
+        ("adminer", "create", "apparmorprofiles", false),
+    ] {
+        assert_eq!(may(user, verb, kind)?, want, "{user} {verb} {kind}");
     }
     Ok(())
 }
@@ -262,7 +358,7 @@ fn on_nodes_with_security_modules() -> Fallible {
     if !Cluster::is_possible("guide-guests", &[PROGRAMS, GUEST_PROGRAMS, operator_image::PROGRAMS].concat()) {
         return Ok(());
     }
-    let guide = guide()?;
+    let guide = Guide::read()?;
     let images = operator_image::images()?;
     let mut cluster = Cluster::start("spo-guests")?;
     images.iter().chain([&static_nginx()]).try_for_each(|image| cluster.push(image))?;
@@ -276,9 +372,19 @@ fn on_nodes_with_security_modules() -> Fallible {
         }
         Ok(())
     };
+    let lookers = [looker(&apparmor), looker(&selinux)];
+    lookers.iter().try_for_each(|pod| cluster.good(&["apply", "-f", "-"], &pod.to_string()).map(drop))?;
+    cluster.good(&["wait", "--for=condition=Ready", "pods", "--all", "--timeout=120s"], "")?;
+    let before = [files_on(&cluster, &apparmor)?, files_on(&cluster, &selinux)?];
     only(&["node-1"])?;
-    run(&cluster, &guide, "1. ", "")?;
+    guide.run(&cluster, "1.")?;
     cluster.good(&["create", "namespace", "production"], "")?;
+    // A filter needs no security module: every node has it.
+    cluster.shell("kubectl apply -f examples/guide/02-seccomp.yaml", workspace())?;
+    cluster.until("the filter is on every node", || {
+        let everywhere = states(&cluster, "SeccompProfile", "restricted-workload")?;
+        Ok(everywhere.len() == 3 && everywhere.values().all(|state| state == "Installed"))
+    })?;
 
     only(&[&apparmor])?;
     let on_node = format!("--field-selector=spec.nodeName={apparmor}");
@@ -294,13 +400,20 @@ fn on_nodes_with_security_modules() -> Fallible {
         let of_agent = |line: &&str| line.contains("DENIED") && line.contains("profile=\"spo-agent\"");
         Ok(log.lines().filter(of_agent).map(str::to_owned).collect())
     };
-    run(&cluster, &guide, "4. ", "")
+    guide
+        .run(&cluster, "4.")
         .map_err(|error| format!("{error}: the agent: {:?}, denied: {:#?}", agent(), denied()))?;
     let profile = json(&cluster, &["get", "apparmorprofilealiases", "nginx-apparmor", "-n", "production"])?;
     assert_eq!(profile["status"]["nodes"], "1/1", "the others have no AppArmor: {profile}");
-    let where_apparmor = states(&cluster, "AppArmorProfile")?;
+    let where_apparmor = states(&cluster, "AppArmorProfile", "nginx-apparmor")?;
     assert_eq!(where_apparmor.get(&apparmor).map(String::as_str), Some("Installed"), "{where_apparmor:?}");
-    assert_eq!(where_apparmor.get(&selinux).map(String::as_str), Some("Unsupported"), "{where_apparmor:?}");
+    for without in [selinux.as_str(), "node-1"] {
+        assert_eq!(
+            where_apparmor.get(without).map(String::as_str),
+            Some("Unsupported"),
+            "{where_apparmor:?}"
+        );
+    }
     // The agent of that node has taken a profile itself, and does all of this under it.
     let log = agent()?;
     assert!(log.contains(r#"confined by AppArmor profile="spo-agent""#), "{log}");
@@ -309,7 +422,11 @@ fn on_nodes_with_security_modules() -> Fallible {
     cluster.until("the guide's pod has started", || {
         let pod = json(&cluster, &["get", "pod", "nginx-apparmor-pod", "-n", "production"])?;
         let state = &pod["status"]["containerStatuses"][0];
-        Ok(state["started"] == true || state["lastState"]["terminated"].is_object())
+        // A container that could not be started has ended too, with a reason of its own.
+        let ended = &state["lastState"]["terminated"];
+        let ran =
+            ended.is_object() && ended["reason"] != "StartError" && ended["reason"] != "ContainerCannotRun";
+        Ok(state["started"] == true || ran)
     })?;
     let under = |name: &str, command: &[&str]| {
         serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "production" },
@@ -368,10 +485,12 @@ fn on_nodes_with_security_modules() -> Fallible {
     assert_eq!(denied()?, Vec::<String>::new());
 
     only(&[&selinux])?;
-    run(&cluster, &guide, "5. ", "")?;
-    let where_selinux = states(&cluster, "SelinuxProfile")?;
+    guide.run(&cluster, "5.")?;
+    let where_selinux = states(&cluster, "SelinuxProfile", "nginx-selinux")?;
     assert_eq!(where_selinux.get(&selinux).map(String::as_str), Some("Installed"), "{where_selinux:?}");
-    assert_eq!(where_selinux.get(&apparmor).map(String::as_str), Some("Unsupported"), "{where_selinux:?}");
+    for without in [apparmor.as_str(), "node-1"] {
+        assert_eq!(where_selinux.get(without).map(String::as_str), Some("Unsupported"), "{where_selinux:?}");
+    }
     let inside = |command: &[&str]| {
         let all = [&["exec", "nginx-selinux-pod", "-n", "production", "--"], command].concat();
         cluster.kubectl(&all, "")
@@ -394,7 +513,40 @@ fn on_nodes_with_security_modules() -> Fallible {
         !refused.status.success() && said.contains("Permission denied"),
         "redis_port_t is not bound: {said}"
     );
+
+    only(&["node-1", &apparmor, &selinux])?;
+    guide.run(&cluster, "10.")?;
+    for (node, before) in [&apparmor, &selinux].into_iter().zip(before) {
+        assert_eq!(files_on(&cluster, node)?, before, "{node}: files");
+    }
+    let loaded = look(&cluster, &apparmor, &["/cat", "/host/sys/kernel/security/apparmor/profiles"])?;
+    assert!(!loaded.contains("spo-agent") && !loaded.contains("nginx-apparmor"), "{loaded}");
+    assert_eq!(*guide.ran.borrow(), ON_GUESTS);
     Ok(())
+}
+
+/// A pod that sees all of a node.
+fn looker(node: &str) -> Value {
+    serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("looker-{node}") },
+        "spec": { "nodeName": node, "terminationGracePeriodSeconds": 0, "tolerations": [{ "operator": "Exists" }],
+            "containers": [{ "name": "c", "image": STATIC_NGINX, "command": ["/sleep", "3600"],
+                "securityContext": { "privileged": true },
+                "volumeMounts": [{ "name": "host", "mountPath": "/host" }] }],
+            "volumes": [{ "name": "host", "hostPath": { "path": "/" } }] } })
+}
+
+fn look(cluster: &Cluster, node: &str, command: &[&str]) -> Fallible<String> {
+    cluster.good(&[&["exec", &format!("looker-{node}"), "--"], command].concat(), "")
+}
+
+/// The files of a node in the places that agents write to, the policy store's modules of our priority among them.
+fn files_on(cluster: &Cluster, node: &str) -> Fallible<BTreeSet<String>> {
+    // A folder that is not there has no file.
+    let script = "for folder in etc/apparmor.d etc/selinux.d var/lib/security-profiles-operator var/lib/kubelet/seccomp; do
+        [ ! -d /host/$folder ] || /find /host/$folder -type f; done
+        /find /host/var/lib/selinux -path '*/modules/350/*' -type f || true";
+    let found = look(cluster, node, &["/sh", "-c", script])?;
+    Ok(found.lines().map(str::to_owned).collect())
 }
 
 /// In the place of nginx: a static program, since the guide's profile lets nobody read a library.
@@ -404,18 +556,23 @@ fn static_nginx() -> Image {
     Image::new(STATIC_NGINX, &["/cat"])
         .with_as("/bin/busybox", "/usr/sbin/nginx")
         .with_link("/cat", "/usr/sbin/nginx")
+        .with_link("/find", "/usr/sbin/nginx")
+        .with_link("/sh", "/usr/sbin/nginx")
+        .with_link("/sleep", "/usr/sbin/nginx")
         .with_text("/etc/nginx/nginx.conf", "served\n")
         .with_text("/etc/secret", "secret\n")
 }
 
-/// Where a kind's profiles stand, by node.
-fn states(cluster: &Cluster, kind: &str) -> Fallible<BTreeMap<String, String>> {
+/// Where a profile stands, by node.
+fn states(cluster: &Cluster, kind: &str, profile: &str) -> Fallible<BTreeMap<String, String>> {
     let selector = format!("spo.x-k8s.io/profile-kind={kind}");
     let reports = json(cluster, &["get", "securityprofilenodestatuses", "-A", "-l", &selector])?;
     let reports = reports["items"].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name = |report: &&Value| text(&report["metadata"]["name"]).contains(&format!("-{profile}-"));
     Ok(reports
         .iter()
+        .filter(name)
         .map(|report| (text(&report["spec"]["nodeName"]), text(&report["status"]["status"])))
         .collect())
 }

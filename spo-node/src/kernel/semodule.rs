@@ -110,9 +110,10 @@ impl Semodule {
         }
         // What is gone already needs no removal, and would let the transaction fail.
         let unload: Vec<usize> = (0..unloads.len()).filter(|i| ours(unloads[*i].name)).collect();
-        work.settle((0..loads.len()).collect(), unload);
+        if !work.leave(&unload, &installed) {
+            work.settle((0..loads.len()).collect(), unload);
+        }
         let _ = fs::remove_dir_all(self.root.join(STAGING));
-        self.remove_idle_templates();
         work.done
     }
 
@@ -125,22 +126,6 @@ impl Semodule {
                 module == name && !(*priority == PRIORITY && known.contains(module))
             })
         })
-    }
-
-    /// Removes the templates when no module of ours is left that could need them.
-    fn remove_idle_templates(&self) {
-        let (Ok(installed), Ok(known)) = (self.installed(), templates::known(&self.root)) else { return };
-        let mut ours = installed.iter().filter(|(priority, _)| *priority == PRIORITY).map(|(_, name)| name);
-        let idle: Vec<&String> = ours.clone().filter(|name| known.contains(*name)).collect();
-        if idle.is_empty() || ours.any(|name| !known.contains(name)) {
-            return;
-        }
-        let mut arguments = self.transaction();
-        arguments.extend(idle.into_iter().flat_map(|name| ["-r".into(), name.into()]));
-        // Refused where a module of somebody else builds on them; then they stay.
-        if self.run(&arguments).is_ok() {
-            let _ = templates::note(&self.root, &BTreeSet::new());
-        }
     }
 
     /// The arguments that every transaction begins with.
@@ -256,6 +241,31 @@ impl Transaction<'_> {
         templates::note(root, &known).map_err(failed("the list of templates cannot be written"))
     }
 
+    /// Unloads the last modules of ours together with the templates, which nobody needs any more. Returns whether that
+    /// was what there was to do, and is done.
+    fn leave(&mut self, unloads: &[usize], installed: &Installed) -> bool {
+        let root = &self.semodule.root;
+        let Ok(known) = templates::known(root) else { return false };
+        let goes = |name: &String| unloads.iter().any(|i| self.unloads[*i].name == name);
+        let mut ours = installed.iter().filter(|(priority, _)| *priority == PRIORITY).map(|(_, name)| name);
+        if !self.loads.is_empty()
+            || unloads.is_empty()
+            || !ours.all(|name| known.contains(name) || goes(name))
+        {
+            return false;
+        }
+        let is_there = |name: &&String| installed.contains(&(PRIORITY, (*name).clone()));
+        self.obsolete = known.iter().filter(is_there).cloned().collect();
+        // Refused where a module of somebody else builds on them, for one; then they stay.
+        let done = self.commit(&[], unloads).is_ok();
+        self.obsolete.clear();
+        if done {
+            // A note too many does no harm.
+            let _ = templates::note(root, &BTreeSet::new());
+        }
+        done
+    }
+
     /// Gets as much as possible of some loads and unloads (by index) done, and notes what fails.
     fn settle(&mut self, mut loads: Vec<usize>, mut unloads: Vec<usize>) {
         while !loads.is_empty() || !unloads.is_empty() {
@@ -305,11 +315,15 @@ impl Transaction<'_> {
         }
     }
 
-    fn commit(&self, loads: &[usize], unloads: &[usize]) -> Result<(), Refusal> {
+    fn commit(&mut self, loads: &[usize], unloads: &[usize]) -> Result<(), Refusal> {
         let mut arguments = self.semodule.transaction();
         if !loads.is_empty() {
             arguments
                 .extend(self.templates.iter().flat_map(|t| ["-i".into(), self.semodule.staged(&t.name)]));
+        }
+        // Modules that are loaded may need them until others take their place.
+        let obsolete = !loads.is_empty() || self.templates.is_empty();
+        if obsolete {
             arguments.extend(self.obsolete.iter().flat_map(|name| ["-r".into(), name.into()]));
         }
         for index in loads {
@@ -318,7 +332,11 @@ impl Transaction<'_> {
         for index in unloads {
             arguments.extend(["-r".into(), self.unloads[*index].name.into()]);
         }
-        self.semodule.run(&arguments).map(drop)
+        self.semodule.run(&arguments)?;
+        if obsolete {
+            self.obsolete.clear();
+        }
+        Ok(())
     }
 }
 

@@ -142,7 +142,8 @@ impl Pod<'_> {
             "serviceAccountName": names::AGENT_ACCOUNT,
             "nodeSelector": { "kubernetes.io/os": "linux" },
             "priorityClassName": priority.unwrap_or("system-node-critical"),
-            "terminationGracePeriodSeconds": 30,
+            // An agent that ends for ever takes its profiles off the node; a policy is rebuilt for that.
+            "terminationGracePeriodSeconds": if self.features.host_tools() { 120 } else { 30 },
             "securityContext": {
                 "fsGroup": names::UNPRIVILEGED,
                 "seccompProfile": { "type": "RuntimeDefault" },
