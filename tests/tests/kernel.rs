@@ -155,6 +155,8 @@ fn selinux_profiles_in_a_guest() {
     let share = tempfile::tempdir().expect("a directory");
     let spoc = binary("spo-cli", "spoc");
     fs::copy(example("05-selinux.yaml"), share.path().join("guide.yaml")).expect("copies");
+    fs::write(share.path().join("more.yaml"), MORE_SELINUX).expect("writes");
+    fs::write(share.path().join("resting.yaml"), RESTING_SELINUX).expect("writes");
     fs::write(share.path().join("base.cil"), spo_selinux_cil::templates::minimal_base()).expect("writes");
     fs::write(share.path().join("guest.cil"), include_str!("../guest/selinux.cil")).expect("writes");
     // The first policy of the guest; from then on semodule loads.
@@ -165,5 +167,41 @@ fn selinux_profiles_in_a_guest() {
         .expect("runs");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let script = include_str!("../guest/selinux.sh").replace("SPOC", &format!("/host{}", spoc.display()));
-    guest::run(Security::Selinux, share.path(), &script).expect("boots").assert(10);
+    guest::run(Security::Selinux, share.path(), &script).expect("boots").assert(20);
 }
+
+/// Cases 15, 16 and 31 to 33 of the existing operator's acceptance suite: raw policy, a template that is not the default,
+/// a permissive profile, one that is switched off.
+const MORE_SELINUX: &str = r"
+apiVersion: security-profiles-operator.x-k8s.io/v1
+kind: RawSelinuxProfile
+metadata: { name: raw, namespace: production }
+spec:
+  policy: |
+    (blockinherit container)
+    (allow process self (tcp_socket (bind listen accept)))
+    (allow process http_port_t (tcp_socket (name_bind)))
+    (allow process node_t (tcp_socket (node_bind)))
+---
+apiVersion: security-profiles-operator.x-k8s.io/v1
+kind: SelinuxProfile
+metadata: { name: networked, namespace: production }
+spec:
+  inherit: [{ kind: System, name: container }, { kind: System, name: net_container }]
+---
+apiVersion: security-profiles-operator.x-k8s.io/v1
+kind: SelinuxProfile
+metadata: { name: lenient, namespace: production }
+spec:
+  mode: Permissive
+  inherit: [{ kind: System, name: container }]
+";
+
+const RESTING_SELINUX: &str = r"
+apiVersion: security-profiles-operator.x-k8s.io/v1
+kind: SelinuxProfile
+metadata: { name: resting, namespace: production }
+spec:
+  state: Disabled
+  inherit: [{ kind: System, name: container }]
+";
