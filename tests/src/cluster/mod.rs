@@ -75,6 +75,8 @@ pub struct Cluster {
     authority: Authority,
     network: Network,
     nodes: Vec<Node>,
+    /// How many nodes there have been: no name is given twice.
+    numbers: usize,
     guests: Vec<GuestNode>,
 }
 
@@ -109,6 +111,7 @@ impl Cluster {
             authority: Authority::new()?,
             network,
             nodes: Vec::new(),
+            numbers: 0,
             guests: Vec::new(),
         };
         for address in [API, DNS, CONTROL_PLANE] {
@@ -128,7 +131,8 @@ impl Cluster {
     /// It cannot be started or does not become ready.
     pub fn add_nodes(&mut self, count: usize) -> Result<(), Box<dyn Error>> {
         for _ in 0..count {
-            let number = self.nodes.iter().map(|node| node.number).max().unwrap_or_default() + 1;
+            self.numbers += 1;
+            let number = self.numbers;
             let name = format!("node-{number}");
             let address = format!("10.89.0.{number}");
             self.network.add_address(&address)?;

@@ -33,6 +33,22 @@ pub(crate) fn a_node_hangs(cluster: &mut Cluster) -> Fallible {
     cluster.until("the files are gone", || Ok(nowhere(cluster, "before") && nowhere(cluster, "meanwhile")))
 }
 
+/// Without its kubelet a node is not ready, but its agent goes on.
+pub(crate) fn a_kubelet_stops(cluster: &mut Cluster) -> Fallible {
+    let (node, network) = cluster.node("node-2").ok_or("there is no such node")?;
+    node.switch(network, false)?;
+    cluster.until("the node is not ready", || Ok(!is(&get(cluster, &["node", "node-2"])?, "Ready")))?;
+    apply(cluster, &profile("unattended"))?;
+    until_ready(cluster, "unattended")?;
+    cluster.until("the agent has put it there", || Ok(everywhere(cluster, "unattended")))?;
+    shell(cluster, "kubectl delete seccompprofile unattended -n production --timeout=60s")?;
+    cluster.until("the files are gone", || Ok(nowhere(cluster, "unattended")))?;
+    let (node, network) = cluster.node("node-2").ok_or("there is no such node")?;
+    node.switch(network, true)?;
+    cluster.until_ready(&["node-2".to_owned()])?;
+    until_pods(cluster, "spod", 3)
+}
+
 /// An agent that ends takes nothing with it, and its successor writes nothing that is there already.
 pub(crate) fn an_agent_is_killed(cluster: &mut Cluster) -> Fallible {
     for number in 0..5 {

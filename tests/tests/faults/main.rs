@@ -31,6 +31,7 @@ fn with_the_manifest() -> Fallible {
             ("a pod under a profile", pods::a_pod_under_a_profile),
             ("a profile in use", pods::a_profile_in_use),
             ("a node hangs", agents::a_node_hangs),
+            ("a kubelet stops", agents::a_kubelet_stops),
             ("an agent is killed", agents::an_agent_is_killed),
             ("a node goes, another comes", agents::a_node_goes_and_another_comes),
             ("the control plane falls over", control_plane::it_falls_over),
