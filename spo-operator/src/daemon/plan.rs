@@ -473,7 +473,7 @@ mod tests {
         assert_eq!(plan(&mut builder, &all, ALL, &open()).artefacts.len(), 2);
         let spec = json!({ "security": { "allowedSyscalls": ["read"] } });
         let daemon = object("SecurityProfilesOperatorDaemon", "spod", &spec);
-        let strict = Settings::of(&cache(&[daemon]));
+        let strict = Settings::of(&cache(&[daemon]), "spod");
         let plan = plan(&mut builder, &all, ALL, &strict);
         let refusal = refusal(&plan, "wild");
         assert!(refusal.message.starts_with("not allowed: "), "{}", refusal.message);
