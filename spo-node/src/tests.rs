@@ -177,6 +177,49 @@ fn the_first_owner_keeps_a_kernel_name() {
     assert!(run(dir.path(), &selinux).outcomes[1].problem.is_some());
 }
 
+/// SELinux modules of all namespaces and of both kinds have one folder and one name space.
+#[test]
+fn a_name_in_the_kernel_is_free_when_its_owner_has_gone() {
+    let (selinux, raw, apparmor) = (Kind::SelinuxProfile, Kind::RawSelinuxProfile, Kind::AppArmorProfile);
+    for (first, second) in [
+        ((selinux, "a"), (selinux, "b")),
+        ((selinux, "a"), (raw, "a")),
+        ((raw, "b"), (selinux, "b")),
+        ((apparmor, "a"), (apparmor, "b")),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let kernel = Fake::default();
+        let of = |(kind, namespace), text| artefact(kind, namespace, "web", text);
+        let both = [of(first, "first"), of(second, "second")];
+        let report = run_with(dir.path(), &kernel, &both);
+        assert_eq!(report.outcomes[1].state, State::Failed, "{first:?} has the name");
+        let report = run_with(dir.path(), &kernel, &both[1..]);
+        assert_eq!(report.problems().next(), None, "{second:?}");
+        let held: Vec<String> = kernel.held.borrow().values().cloned().collect();
+        assert_eq!(held, ["second"]);
+        assert_eq!(files(dir.path()).into_values().collect::<Vec<_>>(), ["second"]);
+        assert!(!run_with(dir.path(), &kernel, &both[1..]).changed(), "and stays so");
+        // The one that was first comes again: now it is the one that waits.
+        let report = run_with(dir.path(), &kernel, &both);
+        assert_eq!((report.outcomes[0].state, report.outcomes[1].state), (State::Failed, State::Unchanged));
+        run_with(dir.path(), &kernel, &[]);
+        assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());
+    }
+}
+
+/// The same bytes under another kind are another profile's.
+#[test]
+fn a_profile_that_changes_its_kind_is_known_by_the_new_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = Fake::default();
+    run_with(dir.path(), &kernel, &[artefact(Kind::SelinuxProfile, "a", "web", "same")]);
+    run_with(dir.path(), &kernel, &[artefact(Kind::RawSelinuxProfile, "a", "web", "same")]);
+    let host = Root::open(dir.path()).expect("a root");
+    let ledger = crate::observe::read_ledger(&host).expect("reads");
+    let kinds: Vec<Kind> = ledger.entries.values().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [Kind::RawSelinuxProfile]);
+}
+
 #[test]
 fn what_the_caller_keeps_is_kept() {
     let dir = tempfile::tempdir().expect("a directory");
