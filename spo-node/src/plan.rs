@@ -9,7 +9,7 @@ use spo_model::{kind::Kind, names::ProfileKey};
 
 use crate::{
     artefact::{Artefact, GlobalName, HostPath, digest, loaded_name},
-    kernel::{Lsm, Module},
+    kernel::{Lsm, Module, Refusal},
     ledger::{Entry, Loaded},
     observe::{Found, Observed},
 };
@@ -94,6 +94,8 @@ pub enum Conflict {
     ForeignName(GlobalName),
     /// The security module that would take it cannot be used now.
     Unavailable(String),
+    /// The security module refused it as it is, and is not asked again yet.
+    Refused(Refusal),
 }
 
 impl fmt::Display for Conflict {
@@ -103,6 +105,7 @@ impl fmt::Display for Conflict {
                 write!(f, "/{path} is there and not ours; it is left alone: remove it or rename the profile")
             }
             Self::Unreadable(reason) | Self::Unavailable(reason) => f.write_str(reason),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::NameTaken { name, owner_kind, owner } => {
                 write!(f, "the {name} belongs to {owner_kind} {owner}; rename this profile")
             }
@@ -121,6 +124,16 @@ impl fmt::Display for Conflict {
 /// The first of several artefacts that want one kernel name gets it, unless the ledger says that another one has
 /// it already. Artefacts of ours that are not desired are removed unless `keep` says otherwise.
 pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> bool) -> Plan {
+    plan_but(desired, observed, keep, &|_, _| None)
+}
+
+/// As [`plan`], but for artefacts that a security module has refused: those are not handed to it.
+pub(crate) fn plan_but(
+    desired: &[Artefact],
+    observed: &Observed,
+    keep: &dyn Fn(&Entry) -> bool,
+    refused: &dyn Fn(&Artefact, &str) -> Option<Refusal>,
+) -> Plan {
     let wanted: BTreeSet<(&HostPath, Kind, &ProfileKey)> =
         desired.iter().map(|a| (&a.path, a.kind, &a.key)).collect();
     // By profile and not by path alone: SELinux modules of several namespaces and of both kinds share paths.
@@ -137,7 +150,13 @@ pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> 
                 owner_kind: first.kind,
                 owner: first.key.clone(),
             }),
-            None => decide(artefact, observed, &mut owners),
+            None => match decide(artefact, observed, &mut owners) {
+                Decision::Write { sha256, before } => refused(artefact, &sha256)
+                    .map_or(Decision::Write { sha256, before }, |r| Decision::Refuse(Conflict::Refused(r))),
+                Decision::Load { sha256 } => refused(artefact, &sha256)
+                    .map_or(Decision::Load { sha256 }, |r| Decision::Refuse(Conflict::Refused(r))),
+                other => other,
+            },
         };
         // Whoever may not have the name leaves the path to its owner.
         if !matches!(decision, Decision::Refuse(Conflict::NameTaken { .. })) {
@@ -161,7 +180,10 @@ pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> 
         let file = match observed.files.get(path) {
             Some(Found::File { sha256, .. }) => is_ours(entry, sha256),
             // What cannot be looked at now may be ours still.
-            Some(Found::Unreadable(_)) => continue,
+            Some(Found::Unreadable(error)) => {
+                plan.stuck.push((path.clone(), error.to_string()));
+                continue;
+            }
             _ => false,
         };
         let loaded = held(entry, path, observed);

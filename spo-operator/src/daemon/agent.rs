@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName, status::ProfileState};
@@ -14,6 +14,7 @@ use spo_node::{
     host::{Host as _, Root},
     kernel::{Live, Selinuxd, Tools},
     observe::read_ledger,
+    refused::Refused,
 };
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
     kept::Kept,
     leave::Watched,
     plan::{Builder, ErrorReason, Subject, Verdict},
+    process::{LOOK, RETRY},
     settings::{self, Kinds, Settings},
 };
 use crate::{cluster::watch::Cache, render::own};
@@ -56,6 +58,7 @@ pub struct Agent {
     kernel: Live,
     kubelet: String,
     builder: Builder,
+    refused: Refused,
     /// Whether its SecurityProfilesOperatorDaemon was ever there.
     met_spod: bool,
 }
@@ -109,12 +112,21 @@ impl Agent {
         if let Some(directory) = &options.selinux_templates {
             kernel = kernel.with_templates(directory);
         }
-        Ok(Self { cache, options, host, kernel, kubelet, builder: Builder::default(), met_spod: false })
+        Ok(Self {
+            cache,
+            options,
+            host,
+            kernel,
+            kubelet,
+            builder: Builder::default(),
+            refused: Refused::new(RETRY, LOOK),
+            met_spod: false,
+        })
     }
 
     /// Brings the node to what the cluster asks for. Takes as long as files and security modules take.
     pub fn round(&mut self) -> Round {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let settings = Settings::of(&self.cache, &self.options.spod);
         self.met_spod |= settings::own(&self.cache, &self.options.spod).is_some();
         let mut round = match self.install(&settings) {
@@ -167,8 +179,14 @@ impl Agent {
             _ => true,
         };
         let artefacts = std::mem::take(&mut plan.artefacts);
-        let installed =
-            spo_node::install(&self.host, &self.kernel, &artefacts, &|entry| plan.keeps(entry, watched));
+        let installed = spo_node::install_again(
+            &self.host,
+            &self.kernel,
+            &artefacts,
+            &|entry| plan.keeps(entry, watched),
+            &mut self.refused,
+            Instant::now(),
+        );
         let kinds: Vec<Kind> = artefacts.iter().map(|artefact| artefact.kind).collect();
         self.builder.take_back(artefacts, &plan.verdicts);
         let report = installed?;

@@ -104,10 +104,10 @@ const REQUESTS: usize = 8;
 
 /// The time between two looks at the host that nobody asked for; up to a quarter is added, so that nodes that
 /// started together do not stay together.
-const LOOK: Duration = Duration::from_secs(600);
+pub(super) const LOOK: Duration = Duration::from_secs(600);
 
 /// The wait before a round that may do what the last one could not: doubled each time, up to [`LOOK`].
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// How long the first round waits for what the API server has of this node.
 const PATIENCE: Duration = Duration::from_secs(3);
