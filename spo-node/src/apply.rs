@@ -1,7 +1,8 @@
 //! Doing what was planned, one small step after the other.
 //!
 //! ```text
-//! ledger (pending) → stage every file → sync → load, unload → rename each → remove → sync directories → ledger
+//! ledger (pending) → stage every file → sync → files that no module takes: rename, remove, sync directories
+//!                  → load, unload → the other files: rename, remove, sync directories → ledger
 //! ```
 //!
 //! A kill at any point leaves every path with the old or the new bytes, and the ledger saying that it is ours. What
@@ -18,10 +19,10 @@ use spo_model::Diagnostic;
 use crate::{
     artefact::{Artefact, BadPath, HostPath},
     host::{Host, Replace, Staged},
-    kernel::{Change, Kernel, Load, Lsm, Order, Unload},
+    kernel::{Change, Kernel, Load, Lsm, Order, Refusal, Unload},
     ledger::{Entry, LEDGER, Ledger, Loaded},
     observe::Observed,
-    plan::{Decision, Plan, Removal},
+    plan::{Conflict, Decision, Plan, Removal},
 };
 
 /// What became of the desired artefacts.
@@ -33,6 +34,8 @@ pub struct Report {
     pub removed: Vec<HostPath>,
     /// Artefacts that should have been removed and could not be, with the reason.
     pub stuck: Vec<(HostPath, String)>,
+    /// The artefacts, by index, that a security module refused now.
+    pub refused: Vec<(usize, Refusal)>,
 }
 
 impl Report {
@@ -111,14 +114,11 @@ pub fn apply(
     mut observed: Observed,
     plan: Plan,
 ) -> Result<Report, ApplyError> {
-    let mut ledger = std::mem::take(&mut observed.ledger);
+    let ledger = std::mem::take(&mut observed.ledger);
     let mut report =
         Report { outcomes: outcomes(desired, &plan), stuck: plan.stuck.clone(), ..Report::default() };
     if plan.is_empty() {
         return Ok(report);
-    }
-    for path in &plan.forgotten {
-        ledger.entries.remove(path);
     }
     let mut pending = ledger.clone();
     for (artefact, decision) in desired.iter().zip(&plan.decisions) {
@@ -135,107 +135,179 @@ pub fn apply(
     write_ledger(host, &pending)?;
 
     let staged = stage(host, desired, &plan, &mut report.outcomes);
-    let mut staged = sync(host, staged, &mut report.outcomes);
-    let mut work = Work { kernel, desired, observed: &observed, plan: &plan, stuck: BTreeMap::new() };
-    let ready: BTreeSet<usize> = staged.iter().map(|(index, _)| *index).collect();
-    let mut loaded = work.change(Order::BeforeFile, &ready, &mut report.outcomes);
-    staged.retain(|(index, file)| {
+    let staged = sync(host, staged, &mut report.outcomes);
+    let mut work = Work {
+        host,
+        kernel,
+        desired,
+        observed: &observed,
+        plan: &plan,
+        pending: &pending,
+        ledger,
+        report,
+        stuck: BTreeMap::new(),
+        directories: BTreeSet::new(),
+        written: BTreeSet::new(),
+    };
+    for (path, reason) in work.forget() {
+        work.report.stuck.push((path, reason));
+    }
+
+    // What no module takes is in place before any is asked: one policy that takes minutes delays nobody's filter.
+    let is_file = |index: usize| observed.survey.module(desired[index].kind).order().is_none();
+    let (files, mut others): (Vec<_>, Vec<_>) = staged.into_iter().partition(|(index, _)| is_file(*index));
+    work.commit(files, &BTreeMap::new());
+    work.remove(|removal| removal.loaded.is_none());
+    work.sync_directories();
+
+    let ready: BTreeSet<usize> = others.iter().map(|(index, _)| *index).collect();
+    let mut loaded = work.change(Order::BeforeFile, &ready);
+    others.retain(|(index, file)| {
         let keep = loaded.get(index) != Some(&false);
         if !keep {
             let _ = host.discard(file);
         }
         keep
     });
-    let mut directories = BTreeSet::new();
-    let mut written = BTreeSet::new();
-    for (index, file) in staged {
-        let Decision::Write { sha256, before } = &plan.decisions[index] else { continue };
-        let replace = if before.is_some() { Replace::Yes } else { Replace::No };
-        match host.commit(&file, replace) {
-            Ok(stamp) => {
-                let mut entry = entry(&desired[index], sha256, None);
-                (entry.pending, entry.stamp) = (false, Some(stamp));
-                ledger.entries.insert(file.path.clone(), entry);
-                directories.insert(file.path.split().0.to_owned());
-                written.insert(index);
-                let outcome = &mut report.outcomes[index];
-                (outcome.state, outcome.problem) = (State::Written, None);
-            }
-            Err(error) => {
-                let _ = host.discard(&file);
-                // What is loaded already must be known to be ours.
-                if loaded.contains_key(&index)
-                    && let Some(entry) = pending.entries.get(&file.path)
-                {
-                    ledger.entries.insert(file.path.clone(), entry.clone());
-                }
-                fail(&mut report.outcomes[index], &error);
-            }
-        }
-    }
-    for removal in &plan.removals {
-        if work.stuck.contains_key(&removal.path) {
-            continue;
-        }
-        let done = if removal.file { host.remove(&removal.path) } else { Ok(()) };
-        match done {
-            Ok(()) => {
-                directories.insert(removal.path.split().0.to_owned());
-            }
-            Err(error) => {
-                work.stuck.insert(removal.path.clone(), error.to_string());
-            }
-        }
-    }
-    for directory in &directories {
-        if let Err(error) = host.sync_dir(directory) {
-            // The names are there, but may not survive a power cut: say so, and leave the entries pending.
-            let touched = |path: &HostPath| path.split().0 == directory;
-            for outcome in
-                report.outcomes.iter_mut().filter(|o| o.state == State::Written && touched(&o.path))
-            {
-                if let Some(entry) = ledger.entries.get_mut(&outcome.path) {
-                    entry.stamp = None;
-                }
-                fail(outcome, &error);
-            }
-        }
-    }
-    loaded.extend(work.change(Order::AfterFile, &written, &mut report.outcomes));
+    work.commit(others, &loaded);
+    work.remove(|removal| removal.loaded.is_some());
+    work.sync_directories();
+    let written = std::mem::take(&mut work.written);
+    loaded.extend(work.change(Order::AfterFile, &written));
     for (index, _) in loaded.into_iter().filter(|(_, good)| *good) {
-        work.note(index, &mut ledger, &mut report.outcomes[index]);
+        work.note(index);
     }
-    for removal in &plan.removals {
-        match work.stuck.remove(&removal.path) {
-            Some(reason) => report.stuck.push((removal.path.clone(), reason)),
-            None => {
-                ledger.entries.remove(&removal.path);
-                report.removed.push(removal.path.clone());
-            }
-        }
-    }
-    write_ledger(host, &ledger)?;
-    Ok(report)
+    work.finish()
 }
 
-/// The part of a plan that concerns security modules.
+/// A plan on its way: what has been done of it so far.
 struct Work<'a> {
+    host: &'a dyn Host,
     kernel: &'a dyn Kernel,
     desired: &'a [Artefact],
     observed: &'a Observed,
     plan: &'a Plan,
+    /// The ledger as it was written before anything changed.
+    pending: &'a Ledger,
+    /// The ledger as it will be.
+    ledger: Ledger,
+    report: Report,
     stuck: BTreeMap<HostPath, String>,
+    /// Those whose names have changed and are not durable yet.
+    directories: BTreeSet<String>,
+    written: BTreeSet<usize>,
 }
 
 impl Work<'_> {
+    /// Puts staged files into place. Those that are `loaded` belong to us even if that fails.
+    fn commit(&mut self, staged: Vec<(usize, Staged)>, loaded: &BTreeMap<usize, bool>) {
+        for (index, file) in staged {
+            let Decision::Write { sha256, before } = &self.plan.decisions[index] else { continue };
+            let replace = if before.is_some() { Replace::Yes } else { Replace::No };
+            match self.host.commit(&file, replace) {
+                Ok(stamp) => {
+                    let mut entry = entry(&self.desired[index], sha256, None);
+                    (entry.pending, entry.stamp) = (false, Some(stamp));
+                    self.ledger.entries.insert(file.path.clone(), entry);
+                    self.directories.insert(file.path.split().0.to_owned());
+                    self.written.insert(index);
+                    let outcome = &mut self.report.outcomes[index];
+                    (outcome.state, outcome.problem) = (State::Written, None);
+                }
+                Err(error) => {
+                    let _ = self.host.discard(&file);
+                    // What is loaded already must be known to be ours.
+                    if loaded.contains_key(&index)
+                        && let Some(entry) = self.pending.entries.get(&file.path)
+                    {
+                        self.ledger.entries.insert(file.path.clone(), entry.clone());
+                    }
+                    fail(&mut self.report.outcomes[index], &error);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, which: impl Fn(&Removal) -> bool) {
+        for removal in self.plan.removals.iter().filter(|removal| which(removal)) {
+            if self.stuck.contains_key(&removal.path) {
+                continue;
+            }
+            let done = if removal.file { self.host.remove(&removal.path) } else { Ok(()) };
+            match done {
+                Ok(()) => {
+                    self.directories.insert(removal.path.split().0.to_owned());
+                }
+                Err(error) => {
+                    self.stuck.insert(removal.path.clone(), error.to_string());
+                }
+            }
+        }
+    }
+
+    /// The names are there, or gone; where they may not survive a power cut, that is said, and the entries stay.
+    fn sync_directories(&mut self) {
+        for directory in std::mem::take(&mut self.directories) {
+            let Err(error) = self.host.sync_dir(&directory) else { continue };
+            let touched = |path: &HostPath| path.split().0 == directory;
+            for outcome in &mut self.report.outcomes {
+                if outcome.state == State::Written && touched(&outcome.path) {
+                    if let Some(entry) = self.ledger.entries.get_mut(&outcome.path) {
+                        entry.stamp = None;
+                    }
+                    fail(outcome, &error);
+                }
+            }
+            for removal in self.plan.removals.iter().filter(|removal| touched(&removal.path)) {
+                let reason = || format!("it may come back after a power cut: {error}");
+                self.stuck.entry(removal.path.clone()).or_insert_with(reason);
+            }
+        }
+    }
+
+    /// Entries whose artefact is nowhere leave the ledger, those of an interrupted removal once it is durable. Gives
+    /// back those that cannot.
+    fn forget(&mut self) -> Vec<(HostPath, String)> {
+        let mut stuck = Vec::new();
+        for path in &self.plan.forgotten {
+            let interrupted = self.observed_entry_is_pending(path);
+            match if interrupted { self.host.sync_dir(path.split().0) } else { Ok(()) } {
+                Ok(()) => {
+                    self.ledger.entries.remove(path);
+                }
+                Err(error) => stuck.push((path.clone(), error.to_string())),
+            }
+        }
+        stuck
+    }
+
+    fn observed_entry_is_pending(&self, path: &HostPath) -> bool {
+        self.ledger.entries.get(path).is_some_and(|entry| entry.pending)
+    }
+
+    fn finish(mut self) -> Result<Report, ApplyError> {
+        for removal in &self.plan.removals {
+            match self.stuck.remove(&removal.path) {
+                Some(reason) => {
+                    // The file may be gone already, and must not count as ours if somebody else puts one there.
+                    if let Some(entry) = self.ledger.entries.get_mut(&removal.path) {
+                        entry.pending = true;
+                    }
+                    self.report.stuck.push((removal.path.clone(), reason));
+                }
+                None => {
+                    self.ledger.entries.remove(&removal.path);
+                    self.report.removed.push(removal.path.clone());
+                }
+            }
+        }
+        write_ledger(self.host, &self.ledger)?;
+        Ok(self.report)
+    }
+
     /// Loads and unloads what the modules of one order take now: of what is written, what is `ready`. Gives back
     /// whether each load went well, by the index of its artefact.
-    fn change(
-        &mut self,
-        order: Order,
-        ready: &BTreeSet<usize>,
-        outcomes: &mut [Outcome],
-    ) -> BTreeMap<usize, bool> {
+    fn change(&mut self, order: Order, ready: &BTreeSet<usize>) -> BTreeMap<usize, bool> {
         let survey = &self.observed.survey;
         let mut change = Change::default();
         let mut indices = Vec::new();
@@ -275,12 +347,12 @@ impl Work<'_> {
                 self.stuck.insert(removal.path.clone(), refusal.message);
             }
         }
+        let report = &mut self.report;
         let results = indices.into_iter().zip(done.loads).map(|(index, result)| match result {
             Ok(()) => (index, true),
             Err(refusal) => {
-                let outcome = &mut outcomes[index];
-                (outcome.state, outcome.problem) = (State::Failed, Some(refusal.message));
-                outcome.diagnostics = refusal.diagnostics;
+                refuse(&mut report.outcomes[index], &refusal);
+                report.refused.push((index, refusal));
                 (index, false)
             }
         });
@@ -288,8 +360,9 @@ impl Work<'_> {
     }
 
     /// Notes that the artefact of an index is loaded, if its file is there as well.
-    fn note(&self, index: usize, ledger: &mut Ledger, outcome: &mut Outcome) {
+    fn note(&mut self, index: usize) {
         let artefact = &self.desired[index];
+        let outcome = &mut self.report.outcomes[index];
         let sha256 = match &self.plan.decisions[index] {
             Decision::Load { sha256 } => {
                 (outcome.state, outcome.problem) = (State::Loaded, None);
@@ -298,7 +371,7 @@ impl Work<'_> {
             Decision::Write { sha256, .. } if outcome.state == State::Written => sha256,
             _ => return,
         };
-        if let Some(entry) = ledger.entries.get_mut(&artefact.path) {
+        if let Some(entry) = self.ledger.entries.get_mut(&artefact.path) {
             let basis = self.observed.survey.module(artefact.kind).basis().to_owned();
             entry.loaded = Some(Loaded { sha256: sha256.clone(), basis });
         }
@@ -317,7 +390,12 @@ fn outcomes(desired: &[Artefact], plan: &Plan) -> Vec<Outcome> {
                 Decision::Refuse(conflict) => (State::Failed, Some(conflict.to_string())),
                 Decision::Unsupported(reason) => (State::Unsupported, Some(reason.clone())),
             };
-            Outcome { path: artefact.path.clone(), state, problem, diagnostics: Vec::new() }
+            let mut outcome =
+                Outcome { path: artefact.path.clone(), state, problem, diagnostics: Vec::new() };
+            if let Decision::Refuse(Conflict::Refused(refusal)) = decision {
+                refuse(&mut outcome, refusal);
+            }
+            outcome
         })
         .collect()
 }
@@ -368,6 +446,11 @@ fn sync(host: &dyn Host, staged: Vec<(usize, Staged)>, outcomes: &mut [Outcome])
         }
     }
     durable
+}
+
+fn refuse(outcome: &mut Outcome, refusal: &Refusal) {
+    (outcome.state, outcome.problem) = (State::Failed, Some(refusal.message.clone()));
+    outcome.diagnostics.clone_from(&refusal.diagnostics);
 }
 
 fn fail(outcome: &mut Outcome, error: &io::Error) {

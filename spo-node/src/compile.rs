@@ -136,6 +136,18 @@ pub fn effective(profile: &SeccompProfile, library: &Library) -> Result<Effectiv
     Ok(Effective { profiles, effective })
 }
 
+/// What a SeccompProfile with all that it inherits permits beyond what an administrator allows; `None` if it is within
+/// that, or its base cannot be had.
+pub fn excess(
+    profile: &SeccompProfile,
+    library: &Library,
+    allowed: &AllowList,
+) -> Option<spo_seccomp::Excess> {
+    let Effective { effective, .. } = effective(profile, library).ok()?;
+    let spec = if profile.spec.base_profile_name.is_none() { &profile.spec } else { &effective.profile };
+    spo_seccomp::excess(spec, allowed)
+}
+
 /// A SeccompProfile with everything it inherits.
 #[derive(Clone, Debug)]
 pub struct Effective {

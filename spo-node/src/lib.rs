@@ -18,6 +18,7 @@
 //! * [`observe`]: what is there, and which of it is ours according to the [`ledger`].
 //! * [`plan`]: the difference, as a pure function.
 //! * [`apply`]: does it, one small step after the other.
+//! * [`refused`]: what security modules did not take, which they are not asked at once again.
 //!
 //! Three promises, whatever happens and whenever the process is killed:
 //!
@@ -54,16 +55,20 @@ pub mod kernel;
 pub mod ledger;
 pub mod observe;
 pub mod plan;
+pub mod refused;
 pub mod restrictions;
 pub mod uninstall;
 
 pub use apply::{ApplyError, Outcome, Report, State};
 pub use uninstall::uninstall;
 
+use std::time::Instant;
+
 use artefact::Artefact;
 use host::Host;
 use kernel::Kernel;
 use ledger::Entry;
+use refused::Refused;
 
 /// Brings a host to the state desired: observes, plans, applies.
 ///
@@ -82,6 +87,28 @@ pub fn install(
     let observed = observe::observe(host, kernel, desired)?;
     let plan = plan::plan(desired, &observed, keep);
     apply::apply(host, kernel, desired, observed, plan)
+}
+
+/// As [`install`], for a process that does it again and again: what a security module refused is not handed to it again
+/// before its time, and the last answer stands until then.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_again(
+    host: &dyn Host,
+    kernel: &dyn Kernel,
+    desired: &[Artefact],
+    keep: &dyn Fn(&Entry) -> bool,
+    refused: &mut Refused,
+    now: Instant,
+) -> Result<Report, ApplyError> {
+    let observed = observe::observe(host, kernel, desired)?;
+    let survey = observed.survey.clone();
+    let why_not = |artefact: &Artefact, sha256: &str| refused.why_not(artefact, sha256, &survey, now);
+    let plan = plan::plan_but(desired, &observed, keep, &why_not);
+    let report = apply::apply(host, kernel, desired, observed, plan)?;
+    refused.note(desired, &survey, &report, now);
+    Ok(report)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use spo_model::{kind::Kind, names::ProfileKey};
 
 use crate::{
     artefact::{Artefact, GlobalName, HostPath, digest, loaded_name},
-    kernel::{Lsm, Module},
+    kernel::{Lsm, Module, Refusal},
     ledger::{Entry, Loaded},
     observe::{Found, Observed},
 };
@@ -94,6 +94,8 @@ pub enum Conflict {
     ForeignName(GlobalName),
     /// The security module that would take it cannot be used now.
     Unavailable(String),
+    /// The security module refused it as it is, and is not asked again yet.
+    Refused(Refusal),
 }
 
 impl fmt::Display for Conflict {
@@ -103,6 +105,7 @@ impl fmt::Display for Conflict {
                 write!(f, "/{path} is there and not ours; it is left alone: remove it or rename the profile")
             }
             Self::Unreadable(reason) | Self::Unavailable(reason) => f.write_str(reason),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::NameTaken { name, owner_kind, owner } => {
                 write!(f, "the {name} belongs to {owner_kind} {owner}; rename this profile")
             }
@@ -121,11 +124,25 @@ impl fmt::Display for Conflict {
 /// The first of several artefacts that want one kernel name gets it, unless the ledger says that another one has
 /// it already. Artefacts of ours that are not desired are removed unless `keep` says otherwise.
 pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> bool) -> Plan {
-    let wanted: BTreeSet<&HostPath> = desired.iter().map(|a| &a.path).collect();
-    let kept = |path: &HostPath, entry: &Entry| wanted.contains(path) || keep(entry);
+    plan_but(desired, observed, keep, &|_, _| None)
+}
+
+/// As [`plan`], but for artefacts that a security module has refused: those are not handed to it.
+pub(crate) fn plan_but(
+    desired: &[Artefact],
+    observed: &Observed,
+    keep: &dyn Fn(&Entry) -> bool,
+    refused: &dyn Fn(&Artefact, &str) -> Option<Refusal>,
+) -> Plan {
+    let wanted: BTreeSet<(&HostPath, Kind, &ProfileKey)> =
+        desired.iter().map(|a| (&a.path, a.kind, &a.key)).collect();
+    // By profile and not by path alone: SELinux modules of several namespaces and of both kinds share paths.
+    let kept =
+        |path: &HostPath, entry: &Entry| wanted.contains(&(path, entry.kind, &entry.key)) || keep(entry);
     let mut owners = owners(desired, observed, &kept);
     let mut plan = Plan::default();
     let mut claimed: HashMap<&HostPath, &Artefact> = HashMap::new();
+    let mut replaced: BTreeSet<&HostPath> = BTreeSet::new();
     for artefact in desired {
         let decision = match claimed.get(&artefact.path) {
             Some(first) => Decision::Refuse(Conflict::NameTaken {
@@ -133,13 +150,26 @@ pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> 
                 owner_kind: first.kind,
                 owner: first.key.clone(),
             }),
-            None => decide(artefact, observed, &mut owners),
+            None => match decide(artefact, observed, &mut owners) {
+                Decision::Write { sha256, before } => refused(artefact, &sha256)
+                    .map_or(Decision::Write { sha256, before }, |r| Decision::Refuse(Conflict::Refused(r))),
+                Decision::Load { sha256 } => refused(artefact, &sha256)
+                    .map_or(Decision::Load { sha256 }, |r| Decision::Refuse(Conflict::Refused(r))),
+                other => other,
+            },
         };
-        claimed.entry(&artefact.path).or_insert(artefact);
+        // Whoever may not have the name leaves the path to its owner.
+        if !matches!(decision, Decision::Refuse(Conflict::NameTaken { .. })) {
+            claimed.entry(&artefact.path).or_insert(artefact);
+        }
+        if matches!(decision, Decision::Write { .. }) {
+            replaced.insert(&artefact.path);
+        }
         plan.decisions.push(decision);
     }
     for (path, entry) in &observed.ledger.entries {
-        if kept(path, entry) {
+        // What another profile takes over is replaced, in the kernel too, and not removed.
+        if kept(path, entry) || replaced.contains(path) {
             continue;
         }
         if let Module::Unavailable(reason) = observed.survey.module(entry.kind) {
@@ -150,7 +180,10 @@ pub fn plan(desired: &[Artefact], observed: &Observed, keep: &dyn Fn(&Entry) -> 
         let file = match observed.files.get(path) {
             Some(Found::File { sha256, .. }) => is_ours(entry, sha256),
             // What cannot be looked at now may be ours still.
-            Some(Found::Unreadable(_)) => continue,
+            Some(Found::Unreadable(error)) => {
+                plan.stuck.push((path.clone(), error.to_string()));
+                continue;
+            }
             _ => false,
         };
         let loaded = held(entry, path, observed);
@@ -167,8 +200,9 @@ type Owners = BTreeMap<GlobalName, (Kind, ProfileKey)>;
 
 /// Who has which kernel name now. An owner that is itself going away frees its name.
 fn owners(desired: &[Artefact], observed: &Observed, kept: &dyn Fn(&HostPath, &Entry) -> bool) -> Owners {
-    let still_wants: BTreeMap<&HostPath, Option<GlobalName>> =
-        desired.iter().map(|a| (&a.path, a.global_name())).collect();
+    type Of<'a> = (&'a HostPath, Kind, &'a ProfileKey);
+    let still_wants: BTreeMap<Of<'_>, Option<GlobalName>> =
+        desired.iter().map(|a| ((&a.path, a.kind, &a.key), a.global_name())).collect();
     observed
         .ledger
         .entries
@@ -176,7 +210,9 @@ fn owners(desired: &[Artefact], observed: &Observed, kept: &dyn Fn(&HostPath, &E
         .filter(|(path, entry)| kept(path, entry))
         .filter_map(|(path, entry)| {
             let name = GlobalName::of(entry.kind, entry.kernel_name.as_deref()?)?;
-            let same = still_wants.get(path).is_none_or(|wanted| wanted.as_ref() == Some(&name));
+            let same = still_wants
+                .get(&(path, entry.kind, &entry.key))
+                .is_none_or(|wanted| wanted.as_ref() == Some(&name));
             same.then(|| (name, (entry.kind, entry.key.clone())))
         })
         .collect()
@@ -200,8 +236,9 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
     let sha256 = digest(&artefact.bytes);
     let entry = observed.ledger.entries.get(&artefact.path);
     if entry.is_none()
-        && artefact.loaded_name().is_some_and(|name| module.holds(name))
+        && let Some(loaded) = artefact.loaded_name().filter(|name| module.holds(name))
         && let Some(name) = artefact.global_name()
+        && !is_held_by_ours(artefact.kind, loaded, observed)
     {
         return Decision::Refuse(Conflict::ForeignName(name));
     }
@@ -210,7 +247,8 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
         (Some(Found::Nothing) | None, _) => Decision::Write { sha256, before: None },
         (Some(Found::File { sha256: there, stamp }), Some(entry)) if is_ours(entry, there) => {
             let unchanged = *there == sha256 && stamp.mode == artefact.mode;
-            let same_entry = !entry.pending && entry.key == artefact.key && entry.source == artefact.source;
+            let same_profile = (entry.kind, &entry.key) == (artefact.kind, &artefact.key);
+            let same_entry = !entry.pending && same_profile && entry.source == artefact.source;
             if !(unchanged && same_entry && entry.stamp == Some(*stamp)) {
                 Decision::Write { sha256, before: Some(there.clone()) }
             } else if is_loaded(artefact, entry, &sha256, observed) {
@@ -229,6 +267,16 @@ fn is_loaded(artefact: &Artefact, entry: &Entry, sha256: &str, observed: &Observ
     let Module::Loads { names, .. } = module else { return true };
     let same = |loaded: &Loaded| loaded.sha256 == sha256 && loaded.basis == module.basis();
     artefact.loaded_name().is_none_or(|name| names.contains(name)) && entry.loaded.as_ref().is_some_and(same)
+}
+
+/// Whether a name that a module holds is that of a profile of ours, which then is about to give it up: otherwise it would
+/// be the owner.
+fn is_held_by_ours(kind: Kind, name: &str, observed: &Observed) -> bool {
+    let mut all = observed.ledger.entries.iter();
+    all.any(|(path, entry)| {
+        Lsm::of(entry.kind) == Lsm::of(kind)
+            && loaded_name(entry.kind, entry.kernel_name.as_deref(), path) == Some(name)
+    })
 }
 
 /// The name that an entry has in its security module, if it is loaded.

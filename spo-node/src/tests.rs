@@ -7,6 +7,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use spo_model::{kind::Kind, names::ProfileKey};
@@ -18,9 +19,10 @@ use crate::{
         Root,
         faulty::{Broken, Faulty},
     },
-    install,
+    install, install_again,
     kernel::{FilesOnly, Lsm, Order, fake::Fake},
     ledger::LEDGER,
+    refused::Refused,
 };
 
 fn artefact(kind: Kind, namespace: &str, name: &str, content: &str) -> Artefact {
@@ -177,6 +179,49 @@ fn the_first_owner_keeps_a_kernel_name() {
     assert!(run(dir.path(), &selinux).outcomes[1].problem.is_some());
 }
 
+/// SELinux modules of all namespaces and of both kinds have one folder and one name space.
+#[test]
+fn a_name_in_the_kernel_is_free_when_its_owner_has_gone() {
+    let (selinux, raw, apparmor) = (Kind::SelinuxProfile, Kind::RawSelinuxProfile, Kind::AppArmorProfile);
+    for (first, second) in [
+        ((selinux, "a"), (selinux, "b")),
+        ((selinux, "a"), (raw, "a")),
+        ((raw, "b"), (selinux, "b")),
+        ((apparmor, "a"), (apparmor, "b")),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let kernel = Fake::default();
+        let of = |(kind, namespace), text| artefact(kind, namespace, "web", text);
+        let both = [of(first, "first"), of(second, "second")];
+        let report = run_with(dir.path(), &kernel, &both);
+        assert_eq!(report.outcomes[1].state, State::Failed, "{first:?} has the name");
+        let report = run_with(dir.path(), &kernel, &both[1..]);
+        assert_eq!(report.problems().next(), None, "{second:?}");
+        let held: Vec<String> = kernel.held.borrow().values().cloned().collect();
+        assert_eq!(held, ["second"]);
+        assert_eq!(files(dir.path()).into_values().collect::<Vec<_>>(), ["second"]);
+        assert!(!run_with(dir.path(), &kernel, &both[1..]).changed(), "and stays so");
+        // The one that was first comes again: now it is the one that waits.
+        let report = run_with(dir.path(), &kernel, &both);
+        assert_eq!((report.outcomes[0].state, report.outcomes[1].state), (State::Failed, State::Unchanged));
+        run_with(dir.path(), &kernel, &[]);
+        assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());
+    }
+}
+
+/// The same bytes under another kind are another profile's.
+#[test]
+fn a_profile_that_changes_its_kind_is_known_by_the_new_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kernel = Fake::default();
+    run_with(dir.path(), &kernel, &[artefact(Kind::SelinuxProfile, "a", "web", "same")]);
+    run_with(dir.path(), &kernel, &[artefact(Kind::RawSelinuxProfile, "a", "web", "same")]);
+    let host = Root::open(dir.path()).expect("a root");
+    let ledger = crate::observe::read_ledger(&host).expect("reads");
+    let kinds: Vec<Kind> = ledger.entries.values().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [Kind::RawSelinuxProfile]);
+}
+
 #[test]
 fn what_the_caller_keeps_is_kept() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -259,6 +304,31 @@ fn after_a_failure_of_any_step_everything_is_old_or_new_and_the_next_run_converg
     }
 }
 
+#[test]
+fn a_removal_that_is_not_durable_is_not_told_as_done() {
+    let attempt = |fails_at| {
+        let dir = tempfile::tempdir().expect("a directory");
+        run(dir.path(), &[seccomp("gone", "old")]);
+        let host = Root::open(dir.path()).expect("a root");
+        let faulty = Faulty { host: &host, steps: Cell::new(0), fails_at, dies: false };
+        let report = install(&faulty, &FilesOnly, &[], &|_| false);
+        (dir, report, faulty.steps.get())
+    };
+    let total = attempt(usize::MAX).2;
+    let undurable: Vec<_> = (0..total)
+        .map(attempt)
+        .filter(|(_, report, _)| {
+            report.as_ref().is_ok_and(|r| r.stuck.iter().any(|(_, why)| why.contains("power cut")))
+        })
+        .collect();
+    let [(dir, report, _)] = &undurable[..] else { panic!("one step is that: {}", undurable.len()) };
+    assert!(report.as_ref().is_ok_and(|report| report.removed.is_empty()));
+    // The next run finds nothing to remove, and makes that durable before it forgets.
+    assert_eq!(run(dir.path(), &[]).problems().next(), None);
+    let ledger = fs::read_to_string(dir.path().join(LEDGER)).expect("reads");
+    assert!(!ledger.contains("gone"), "{ledger}");
+}
+
 /// AppArmor and SELinux artefacts on a host with a kernel, and what the kernel holds afterwards.
 fn run_with(dir: &Path, kernel: &Fake, desired: &[Artefact]) -> Report {
     let host = Root::open(dir).expect("a root");
@@ -315,6 +385,86 @@ fn what_the_module_refuses_does_not_replace_what_was_there() {
     // Repaired, it goes in.
     assert!(run_with(dir.path(), &kernel, &[apparmor("ns", "web", "better")]).problems().next().is_none());
     assert_eq!(kernel.text(Lsm::AppArmor, "web").as_deref(), Some("better"));
+}
+
+/// A policy may take its compiler minutes, and its tenant is not the only one.
+#[test]
+fn files_do_not_wait_for_a_security_module() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let of = |file: &str| Some(dir.path().join(file));
+    let mut kernel = Fake { looks_for: of(&at("a")), ..Fake::default() };
+    let module = artefact(Kind::SelinuxProfile, "ns", "db", "1");
+    run_with(dir.path(), &kernel, &[module, seccomp("a", "1")]);
+    let changed = artefact(Kind::SelinuxProfile, "ns", "db", "2");
+    run_with(dir.path(), &kernel, std::slice::from_ref(&changed));
+    assert_eq!(*kernel.seen.borrow(), [true, false], "written, then removed, before the module is loaded");
+    kernel.looks_for = of(&changed.path.to_string());
+    run_with(dir.path(), &kernel, &[]);
+    assert_eq!(kernel.seen.borrow().last(), Some(&true), "what is loaded goes behind the kernel");
+}
+
+#[test]
+fn a_module_that_was_refused_is_left_alone_for_a_while() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = Root::open(dir.path()).expect("a root");
+    let mut kernel = Fake::default();
+    let second = Duration::from_secs(1);
+    let (start, mut refused) = (Instant::now(), Refused::new(second * 5, second * 15));
+    let mut run = |kernel: &Fake, desired: &[Artefact], at: u32| {
+        let report = install_again(&host, kernel, desired, &|_| false, &mut refused, start + second * at)
+            .expect("works");
+        (report.outcomes[0].problem.clone(), *kernel.batches.borrow())
+    };
+    let of = |text| artefact(Kind::SelinuxProfile, "ns", "db", text);
+    let no = Some("bad policy".to_owned());
+    assert_eq!(run(&kernel, &[of("bad")], 0), (no.clone(), 1));
+    // Somebody else's filter, and another: no transaction, and the reason stands.
+    assert_eq!(run(&kernel, &[of("bad"), seccomp("a", "1")], 1), (no.clone(), 1));
+    assert_eq!(run(&kernel, &[of("bad"), seccomp("a", "2")], 4), (no.clone(), 1));
+    assert!(files(dir.path()).contains_key(&at("a")));
+    // Another module does not drag it along.
+    let apparmor = apparmor("ns", "web", "good");
+    assert_eq!(run(&kernel, &[of("bad"), apparmor.clone()], 4), (no.clone(), 2));
+    assert_eq!(run(&kernel, &[of("bad"), apparmor.clone()], 5), (no.clone(), 3), "its time has come");
+    assert_eq!(run(&kernel, &[of("bad"), apparmor.clone()], 14), (no.clone(), 3), "twice as long");
+    assert_eq!(run(&kernel, &[of("bad"), apparmor.clone()], 15), (no.clone(), 4));
+    assert_eq!(
+        run(&kernel, &[of("bad"), apparmor.clone()], 30),
+        (no.clone(), 5),
+        "and never longer than 15 s"
+    );
+    // Another text, and other templates, are worth a try at once.
+    assert_eq!(run(&kernel, &[of("bad too"), apparmor.clone()], 31), (no.clone(), 6));
+    kernel.templates = "others".to_owned();
+    assert_eq!(run(&kernel, &[of("bad too"), apparmor.clone()], 32), (no, 7));
+    assert_eq!(run(&kernel, &[of("good"), apparmor], 33), (None, 8));
+}
+
+/// A name that a refused module does not take is not that of its predecessor for ever.
+#[test]
+fn what_is_gone_does_not_stay_because_its_successor_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = Root::open(dir.path()).expect("a root");
+    let kernel = Fake::default();
+    let mut refused = Refused::new(Duration::from_secs(5), Duration::from_secs(5));
+    let of = |namespace, text| artefact(Kind::SelinuxProfile, namespace, "web", text);
+    run_with(dir.path(), &kernel, &[of("a", "good")]);
+    for _ in 0..2 {
+        install_again(&host, &kernel, &[of("b", "bad")], &|_| false, &mut refused, Instant::now())
+            .expect("works");
+    }
+    assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_said_to_be_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    run(dir.path(), &[seccomp("a", "1")]);
+    fs::remove_file(dir.path().join(at("a"))).expect("removes");
+    fs::create_dir(dir.path().join(at("a"))).expect("makes");
+    let report = run(dir.path(), &[]);
+    assert_eq!((report.removed.len(), report.stuck.len()), (0, 1));
+    assert!(report.stuck[0].1.contains("no regular file"), "{:?}", report.stuck);
 }
 
 #[test]

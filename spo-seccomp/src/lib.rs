@@ -79,7 +79,7 @@
 //! | why a call is denied, and where in which file it says so | [`explain`], [`explain_name`], [`Source`] |
 //! | what a change permits or denies, with a call that shows it | [`diff`], [`diff_programs`] |
 //! | mistakes and dangers in a profile | [`lint()`] |
-//! | an administrator's allow list | [`check_allowed`] |
+//! | an administrator's allow list | [`check_allowed`], [`excess`] |
 //! | Docker's dialect, runtime-spec, seccompiler JSON | [`import`] |
 //! | pseudo-code, listing, graph | [`text`] |
 //! | instructions of a program and of its answers | [`figures`] |
@@ -116,7 +116,7 @@
 #![deny(missing_docs)]
 
 pub use action::Verdict;
-pub use allowed::{AllowList, check_allowed};
+pub use allowed::{AllowList, Excess, check_allowed, excess};
 pub use arch::{ArchExt, Endian};
 pub use compile::{CompileError, CompileOptions, Program, Weights, compile, flags};
 pub use decompile::DecompileError;

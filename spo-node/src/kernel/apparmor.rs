@@ -62,17 +62,7 @@ impl AppArmor {
             return loads.iter().map(|_| Err(Refusal::new(format!("{PARSER} is gone")))).collect();
         };
         let workers = thread::available_parallelism().map_or(1, usize::from).min(loads.len().max(1));
-        let compiled: Vec<Result<Vec<u8>, Refusal>> = thread::scope(|scope| {
-            let chunk = loads.len().div_ceil(workers).max(1);
-            let tasks: Vec<_> = loads
-                .chunks(chunk)
-                .map(|part| {
-                    let parser = &parser;
-                    scope.spawn(move || part.iter().map(|l| self.compile(parser, l)).collect::<Vec<_>>())
-                })
-                .collect();
-            tasks.into_iter().flat_map(|task| task.join().unwrap_or_default()).collect()
-        });
+        let compiled = compile_all(loads, workers, |load| self.compile(&parser, load));
         loads
             .iter()
             .zip(compiled)
@@ -125,6 +115,27 @@ impl AppArmor {
 
 const PARSER: &str = "apparmor_parser";
 
+/// Compiles profiles in some threads: one result for each, in their order, whatever becomes of a thread.
+fn compile_all(
+    loads: &[Load<'_>],
+    workers: usize,
+    compile: impl Fn(&Load<'_>) -> Result<Vec<u8>, Refusal> + Sync,
+) -> Vec<Result<Vec<u8>, Refusal>> {
+    let chunk = loads.len().div_ceil(workers.max(1)).max(1);
+    thread::scope(|scope| {
+        let compile = &compile;
+        let tasks: Vec<_> = loads
+            .chunks(chunk)
+            .map(|part| (part.len(), scope.spawn(move || part.iter().map(compile).collect::<Vec<_>>())))
+            .collect();
+        let joined = tasks.into_iter().flat_map(|(count, task)| {
+            let lost = |_| vec![Err(Refusal::new("compiling the profile came to an unexpected end")); count];
+            task.join().unwrap_or_else(lost)
+        });
+        joined.collect()
+    })
+}
+
 /// What the parser said about a text.
 fn refusal(stderr: &str, load: &Load<'_>) -> Refusal {
     let text = String::from_utf8_lossy(load.bytes);
@@ -153,6 +164,21 @@ mod tests {
         let text = "web (enforce)\n/usr/bin/man//filter (complain)\na (b) c (unconfined)\n";
         let want = ["/usr/bin/man//filter", "a (b) c", "web"].map(str::to_owned);
         assert_eq!(names(text), BTreeSet::from(want));
+    }
+
+    /// A binary policy must never be loaded in the place of another one.
+    #[test]
+    fn a_thread_that_panics_takes_nobody_elses_place() {
+        let names: Vec<String> = (0..5).map(|i| format!("p{i}")).collect();
+        let load = |name| Load { lsm: Lsm::AppArmor, name, bytes: b"", origin: None };
+        let loads: Vec<Load<'_>> = names.iter().map(|name| load(name)).collect();
+        let done = compile_all(&loads, 3, |load| {
+            assert_ne!(load.name, "p1", "as a defect would");
+            Ok(load.name.as_bytes().to_vec())
+        });
+        let done: Vec<Option<Vec<u8>>> = done.into_iter().map(Result::ok).collect();
+        let of = |name: &str| Some(name.as_bytes().to_vec());
+        assert_eq!(done, [None, None, of("p2"), of("p3"), of("p4")]);
     }
 
     /// A directory that looks like `/sys` with AppArmor, and the AppArmor of it; the tools are this host's.

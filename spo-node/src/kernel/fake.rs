@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
 };
 
 use super::{Change, Changed, Kernel, Load, Lsm, Module, Order, Refusal, Survey};
@@ -21,6 +22,9 @@ pub(crate) struct Fake {
     /// How often something was to be changed.
     pub(crate) batches: RefCell<usize>,
     pub(crate) order: Option<Order>,
+    /// A file, and whether it was there each time something was to be changed.
+    pub(crate) looks_for: Option<PathBuf>,
+    pub(crate) seen: RefCell<Vec<bool>>,
 }
 
 impl Fake {
@@ -60,6 +64,7 @@ impl Kernel for Fake {
 
     fn change(&self, change: &Change<'_>) -> Changed {
         *self.batches.borrow_mut() += 1;
+        self.seen.borrow_mut().extend(self.looks_for.iter().map(|path| path.exists()));
         let unloads = change.unloads.iter().map(|unload| {
             self.held.borrow_mut().remove(&(unload.lsm, unload.name.to_owned()));
             Ok(())

@@ -96,10 +96,7 @@ impl Kernel for Live {
             }
             let done = match selinux {
                 Selinux::Semodule(semodule) => semodule.change(&loads, &unloads),
-                Selinux::Selinuxd(selinuxd) => Changed {
-                    loads: selinuxd.load(&loads),
-                    unloads: unloads.iter().map(|unload| selinuxd.unload(unload.name)).collect(),
-                },
+                Selinux::Selinuxd(selinuxd) => selinuxd.change(&loads, &unloads),
             };
             put(&mut changed.loads, of(Lsm::Selinux), done.loads);
             put(&mut changed.unloads, off(Lsm::Selinux), done.unloads);

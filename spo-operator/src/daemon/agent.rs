@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName, status::ProfileState};
@@ -14,18 +14,18 @@ use spo_node::{
     host::{Host as _, Root},
     kernel::{Live, Selinuxd, Tools},
     observe::read_ledger,
+    refused::Refused,
 };
 
 use super::{
     confine::release,
     kept::Kept,
+    leave::Watched,
     plan::{Builder, ErrorReason, Subject, Verdict},
-    settings::{Kinds, Settings},
+    process::{LOOK, RETRY},
+    settings::{self, Kinds, Settings},
 };
-use crate::{
-    cluster::{resource::Resource, watch::Cache},
-    render::own,
-};
+use crate::{cluster::watch::Cache, render::own};
 
 /// Where the host's root is mounted in the agent's container.
 pub const HOST_ROOT: &str = "/host";
@@ -45,6 +45,8 @@ pub struct Options {
     pub kinds: Kinds,
     /// The namespaces that are watched; `None` for all.
     pub namespaces: Option<Vec<NamespaceName>>,
+    /// The name of the SecurityProfilesOperatorDaemon that the agent belongs to.
+    pub spod: String,
 }
 
 /// The host, and what is known of the cluster.
@@ -56,6 +58,9 @@ pub struct Agent {
     kernel: Live,
     kubelet: String,
     builder: Builder,
+    refused: Refused,
+    /// Whether its SecurityProfilesOperatorDaemon was ever there.
+    met_spod: bool,
 }
 
 /// Where a profile stands on this node.
@@ -107,13 +112,23 @@ impl Agent {
         if let Some(directory) = &options.selinux_templates {
             kernel = kernel.with_templates(directory);
         }
-        Ok(Self { cache, options, host, kernel, kubelet, builder: Builder::default() })
+        Ok(Self {
+            cache,
+            options,
+            host,
+            kernel,
+            kubelet,
+            builder: Builder::default(),
+            refused: Refused::new(RETRY, LOOK),
+            met_spod: false,
+        })
     }
 
     /// Brings the node to what the cluster asks for. Takes as long as files and security modules take.
     pub fn round(&mut self) -> Round {
-        let start = std::time::Instant::now();
-        let settings = Settings::of(&self.cache);
+        let start = Instant::now();
+        let settings = Settings::of(&self.cache, &self.options.spod);
+        self.met_spod |= settings::own(&self.cache, &self.options.spod).is_some();
         let mut round = match self.install(&settings) {
             Ok(round) => round,
             Err(error) => {
@@ -125,10 +140,13 @@ impl Agent {
         round
     }
 
-    /// Whether the settings that the agents are made from have been deleted.
-    pub fn is_orphaned(&self) -> bool {
-        let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
-        self.cache.is_complete() && !self.cache.entries().any(|(resource, ..)| resource == settings)
+    /// What the watches told of the SecurityProfilesOperatorDaemon that the agent belongs to.
+    pub fn watched(&self) -> Watched {
+        match settings::own(&self.cache, &self.options.spod) {
+            Some(_) => Watched::There,
+            None if self.met_spod => Watched::Gone,
+            None => Watched::Never,
+        }
     }
 
     /// Leaves the node as it was before, but for the two folders that are mounted into the agent's container: they are
@@ -161,8 +179,14 @@ impl Agent {
             _ => true,
         };
         let artefacts = std::mem::take(&mut plan.artefacts);
-        let installed =
-            spo_node::install(&self.host, &self.kernel, &artefacts, &|entry| plan.keeps(entry, watched));
+        let installed = spo_node::install_again(
+            &self.host,
+            &self.kernel,
+            &artefacts,
+            &|entry| plan.keeps(entry, watched),
+            &mut self.refused,
+            Instant::now(),
+        );
         let kinds: Vec<Kind> = artefacts.iter().map(|artefact| artefact.kind).collect();
         self.builder.take_back(artefacts, &plan.verdicts);
         let report = installed?;
@@ -294,6 +318,7 @@ mod tests {
             selinux_templates: None,
             kinds,
             namespaces: None,
+            spod: "spod".to_owned(),
         };
         Agent::new(options, cache(documents)).expect("an agent")
     }
@@ -412,6 +437,21 @@ mod tests {
         assert!(round.standings[0].message.as_deref().is_some_and(|m| m.contains("ledger")), "{round:?}");
         std::fs::remove_file(&ledger).expect("removes");
         assert_eq!(agent.round().standings[0].state, Installed);
+    }
+
+    #[test]
+    fn the_own_spod_is_told_from_others_and_remembered_when_it_goes() {
+        let root = tempfile::tempdir().expect("a folder");
+        let spod = |name| object("SecurityProfilesOperatorDaemon", name, &json!({}));
+        let mut agent = agent(root.path(), &[spod("pool-a")]);
+        agent.round();
+        assert_eq!(agent.watched(), Watched::Never);
+        agent.cache = cache(&[spod("spod"), spod("pool-a")]);
+        agent.round();
+        assert_eq!(agent.watched(), Watched::There);
+        agent.cache = cache(&[spod("pool-a")]);
+        agent.round();
+        assert_eq!(agent.watched(), Watched::Gone);
     }
 
     #[test]

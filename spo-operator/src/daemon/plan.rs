@@ -16,11 +16,12 @@ use spo_model::{
     Diagnostic, FieldPath,
     kind::Kind,
     names::{NamespaceName, ProfileKey},
+    object::AnyObject,
     status::ProfileState,
 };
 use spo_node::{
     artefact::{Artefact, HostPath, SECCOMP_DIR, digest},
-    compile::Library,
+    compile::{Library, excess},
     desired::Desired,
     ledger::{Entry as Placed, Ledger},
     restrictions::Restrictions,
@@ -182,7 +183,8 @@ impl Builder {
         let bases_number = bases.number();
         // Nothing needs it while nothing has to be compiled.
         let library = LazyCell::new(|| bases.library(cache.namespace_of(SETTINGS)));
-        let everything = Restrictions::default();
+        // What is there already was allowed when it came, so it is only compared.
+        let everything = Restrictions::unlimited();
         let (allowed, settings_problem) = match &settings.allowed {
             Ok(allowed) => (allowed, None),
             Err(reason) => (&everything, Some(reason)),
@@ -254,7 +256,7 @@ fn judge(
         }
         Desired::Artefact(artefact, warnings) => {
             if let Some(problem) = settings_problem
-                && id.0.kind() == Kind::SeccompProfile
+                && is_restricted(id.0.kind())
                 && !is_there(&artefact, ledger)
             {
                 let message = format!(
@@ -274,7 +276,13 @@ fn judge(
 
 fn is_there(artefact: &Artefact, ledger: &Ledger) -> bool {
     let placed = ledger.entries.get(&artefact.path);
-    placed.is_some_and(|entry| !entry.pending && entry.sha256 == digest(&artefact.bytes))
+    let same = |entry: &Placed| (entry.kind, &entry.key) == (artefact.kind, &artefact.key);
+    placed.is_some_and(|e| same(e) && !e.pending && e.sha256 == digest(&artefact.bytes))
+}
+
+/// Whether the settings say what profiles of a kind may be.
+const fn is_restricted(kind: Kind) -> bool {
+    matches!(kind, Kind::SeccompProfile | Kind::SelinuxProfile | Kind::RawSelinuxProfile)
 }
 
 fn refused(message: String, reason: ErrorReason, keep: bool) -> Verdict {
@@ -298,7 +306,10 @@ fn reason(problems: &[Diagnostic]) -> ErrorReason {
 /// Every problem; the word in front is what a reader of the status goes by.
 fn message(problems: &[Diagnostic], reason: ErrorReason) -> String {
     let word = match reason {
-        ErrorReason::NotAllowed => "not allowed: ",
+        // The sentence has it already.
+        ErrorReason::NotAllowed if problems.iter().all(|problem| problem.code != NOT_ALLOWED) => {
+            "not allowed: "
+        }
         _ => "",
     };
     let each = problems.iter().map(|problem| match &problem.help {
@@ -346,15 +357,43 @@ impl<'a> Bases<'a> {
 fn compile(kept: &Kept, library: &Library, allowed: &Restrictions) -> Desired {
     match kept.object() {
         Ok(object) => {
-            Desired::of(&object, library, allowed).unwrap_or(Desired::Nothing(ProfileState::Disabled))
+            let desired = Desired::of(&object, library, allowed);
+            in_one_sentence(
+                desired.unwrap_or(Desired::Nothing(ProfileState::Disabled)),
+                &object,
+                library,
+                allowed,
+            )
         }
         Err(reason) => Desired::Refused(vec![Diagnostic::error("unreadable", FieldPath::root(), reason)]),
     }
 }
 
+/// What is not allowed, told for a status: hundreds of syscalls with the place of each would not fit.
+fn in_one_sentence(
+    desired: Desired,
+    object: &AnyObject,
+    library: &Library,
+    allowed: &Restrictions,
+) -> Desired {
+    match (desired, object) {
+        (Desired::Refused(problems), AnyObject::SeccompProfile(profile))
+            if reason(&problems) == ErrorReason::NotAllowed =>
+        {
+            let told = excess(profile, library, &allowed.seccomp);
+            let told =
+                told.map(|excess| Diagnostic::error(NOT_ALLOWED, FieldPath::root(), excess.to_string()));
+            Desired::Refused(told.map_or(problems, |told| vec![told]))
+        }
+        (other, _) => other,
+    }
+}
+
+const NOT_ALLOWED: &str = "seccomp-not-allowed";
+
 fn input(subject: &Subject, kept: &Kept, bases: u64, rules: u64) -> u64 {
     let bases = if kept.bases.is_empty() { 0 } else { bases };
-    let rules = if subject.kind() == Kind::SeccompProfile { rules } else { 0 };
+    let rules = if is_restricted(subject.kind()) { rules } else { 0 };
     hash(&(&subject.uid, subject.generation, kept.partial, bases, rules))
 }
 
@@ -473,11 +512,10 @@ mod tests {
         assert_eq!(plan(&mut builder, &all, ALL, &open()).artefacts.len(), 2);
         let spec = json!({ "security": { "allowedSyscalls": ["read"] } });
         let daemon = object("SecurityProfilesOperatorDaemon", "spod", &spec);
-        let strict = Settings::of(&cache(&[daemon]));
+        let strict = Settings::of(&cache(&[daemon]), "spod");
         let plan = plan(&mut builder, &all, ALL, &strict);
         let refusal = refusal(&plan, "wild");
-        assert!(refusal.message.starts_with("not allowed: "), "{}", refusal.message);
-        assert!(refusal.message.contains("mount") && refusal.message.contains("bpf"), "{}", refusal.message);
+        assert_eq!(refusal.message, "not allowed: the syscalls bpf, mount");
         assert_eq!(refusal.reason.word(Kind::SeccompProfile), "ProfileNotAllowed");
         assert_eq!(plan.artefacts.len(), 1);
         assert!(!plan.keeps(&placed("wild"), |_| true), "no new container may get it");
@@ -504,6 +542,69 @@ mod tests {
         let changed = [generation(profile("old", &["write"]), 2)];
         let plan = Builder::default().plan(&cache(&changed), ALL, &broken, &ledger, KUBELET);
         assert!(plan.artefacts.is_empty() && plan.keeps(&placed("old"), |_| true));
+    }
+
+    fn selinux(kind: &str) -> Value {
+        let spec = match kind {
+            "SelinuxProfile" => json!({ "allow": { "etc_t": { "file": ["read"] } } }),
+            _ => json!({ "policy": "(blockinherit container)\n(allow process etc_t (file (read)))" }),
+        };
+        object(kind, "web", &spec)
+    }
+
+    fn selinux_settings(selinux: &Value) -> Settings {
+        let spec = json!({ "selinux": selinux });
+        Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod")
+    }
+
+    #[test]
+    fn a_change_of_the_selinux_rules_reaches_profiles_that_are_compiled_already() {
+        let denied = |kind| match kind {
+            "SelinuxProfile" => selinux_settings(&json!({ "options": { "deniedTypes": ["etc_t"] } })),
+            _ => selinux_settings(&json!({ "enableRawSelinuxProfiles": false })),
+        };
+        for kind in ["SelinuxProfile", "RawSelinuxProfile"] {
+            let (mut builder, all) = (Builder::default(), [selinux(kind)]);
+            let first = plan(&mut builder, &all, ALL, &open());
+            assert_eq!(first.artefacts.len(), 1, "{kind}: {:?}", first.verdicts);
+            builder.take_back(first.artefacts, &first.verdicts);
+            let strict = plan(&mut builder, &all, ALL, &denied(kind));
+            let refusal = refusal(&strict, "web");
+            assert_eq!(
+                (refusal.reason, refusal.keep),
+                (ErrorReason::NotAllowed, false),
+                "{kind}: {refusal:?}"
+            );
+            let again = plan(&mut builder, &all, ALL, &open());
+            assert_eq!(again.artefacts.len(), 1, "{kind}: {:?}", again.verdicts);
+        }
+    }
+
+    #[test]
+    fn unreadable_settings_let_no_new_selinux_profile_through_and_remove_none() {
+        let broken = Settings { allowed: Err("odd".to_owned()), mode: None };
+        for kind in ["SelinuxProfile", "RawSelinuxProfile"] {
+            let fresh = plan(&mut Builder::default(), &[selinux(kind)], ALL, &broken);
+            let refusal = refusal(&fresh, "web");
+            assert!(refusal.keep && refusal.message.contains("odd"), "{kind}: {refusal:?}");
+        }
+        // The built-in list denies this; settings that cannot be read now allowed it once.
+        let shadow =
+            object("SelinuxProfile", "web", &json!({ "allow": { "shadow_t": { "file": ["read"] } } }));
+        let generous = selinux_settings(&json!({ "options": { "allowedTypes": ["shadow_t"] } }));
+        let first = plan(&mut Builder::default(), std::slice::from_ref(&shadow), ALL, &generous);
+        let there = &first.artefacts[0];
+        let entry = Placed { kind: there.kind, sha256: digest(&there.bytes), ..placed("web") };
+        let mut ledger = Ledger::default();
+        ledger.entries.insert(there.path.clone(), entry);
+        let documents = cache(&[shadow]);
+        let again = Builder::default().plan(&documents, ALL, &broken, &ledger, KUBELET);
+        assert_eq!(again.artefacts.len(), 1, "{:?}", again.verdicts);
+        // In another namespace it is another profile, at the same place on the host.
+        let elsewhere = ProfileKey::new(Some("staging"), "web").expect("a key");
+        ledger.entries.values_mut().for_each(|entry| entry.key = elsewhere.clone());
+        let other = Builder::default().plan(&documents, ALL, &broken, &ledger, KUBELET);
+        assert!(other.artefacts.is_empty(), "{:?}", other.verdicts);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     agent::{Agent, HOST_ROOT, Options, Round, kernel},
     confine::{Confinement, confine},
     events::{Transitions, event},
-    leave::is_uninstall,
+    leave::{Signs, Watched, is_uninstall},
     news::Seen,
     reporter::{Reporter, Write},
     settings::Kinds,
@@ -49,6 +49,10 @@ pub struct Arguments {
     /// The node this runs on.
     #[arg(long, env = "NODE_NAME", value_name = "NODE")]
     node_name: String,
+    /// The SecurityProfilesOperatorDaemon that this agent belongs to: its settings count, and when it is deleted, the
+    /// node is left as it was. The DaemonSet has the same name.
+    #[arg(long, env = "SPOD_NAME", value_name = "NAME", default_value = names::SPOD)]
+    spod_name: String,
     /// Put SeccompProfiles on the node.
     #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_seccomp: bool,
@@ -100,10 +104,10 @@ const REQUESTS: usize = 8;
 
 /// The time between two looks at the host that nobody asked for; up to a quarter is added, so that nodes that
 /// started together do not stay together.
-const LOOK: Duration = Duration::from_secs(600);
+pub(super) const LOOK: Duration = Duration::from_secs(600);
 
 /// The wait before a round that may do what the last one could not: doubled each time, up to [`LOOK`].
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// How long the first round waits for what the API server has of this node.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -144,6 +148,7 @@ async fn start(
             apparmor: arguments.with_apparmor,
         },
         namespaces: namespaces.clone(),
+        spod: arguments.spod_name.clone(),
     };
     let agent = Agent::new(options, Cache::new(watches.clone()))?;
     let reporting = Reporting {
@@ -176,7 +181,6 @@ async fn start(
         serve::serve(scrapes, tls, router, limits, stop.clone()),
         serve::serve(probes, None, ready.probes(), limits, stop.clone()),
     ));
-    let early = write::fleet(client.clone(), &common.operator_namespace).await;
     let mut work = Loop {
         client: client.clone(),
         agent: Some(agent),
@@ -194,9 +198,12 @@ async fn start(
         metrics,
     };
     work.run(watches, namespaces.as_deref(), &stop).await?;
-    let late = write::fleet(client, &common.operator_namespace).await;
-    let orphaned = work.agent.as_ref().is_some_and(Agent::is_orphaned);
-    if is_uninstall(early, late, orphaned) {
+    let watched = work.agent.as_ref().map_or(Watched::Never, Agent::watched);
+    let [spod, fleet, namespace] =
+        write::origin(&client, &common.operator_namespace, &arguments.spod_name).await;
+    let signs = Signs { watched, spod, fleet, namespace };
+    tracing::debug!(?signs, "told to end");
+    if is_uninstall(signs) {
         tracing::info!("the operator is being uninstalled: everything that it put on this node is removed");
         let agent = work.agent.take();
         let left = tokio::task::spawn_blocking(move || agent.map(|agent| agent.leave())).await?;

@@ -4,7 +4,7 @@ use spo_model::{daemon::StatusMode, kind::Kind, object::AnyObject};
 use spo_node::restrictions::Restrictions;
 
 use super::kept::Kept;
-use crate::cluster::{names, resource::Resource, watch::Cache};
+use crate::cluster::{resource::Resource, watch::Cache};
 
 /// The kinds that are put on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +53,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings among what is watched: the object of the well-known name, else the first. Without one,
-    /// everything is allowed.
-    pub fn of(cache: &Cache<Kept>) -> Self {
-        let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
-        let all = cache.entries().filter(|(resource, ..)| *resource == settings);
-        let first = all.min_by_key(|(_, name, _)| (name.1 != names::SPOD, *name));
-        match first.map(|(_, _, kept)| kept.object()) {
+    /// What the SecurityProfilesOperatorDaemon of a name says. Without one, everything is allowed.
+    pub fn of(cache: &Cache<Kept>, spod: &str) -> Self {
+        match own(cache, spod).map(Kept::object) {
             None => Self { allowed: Ok(Restrictions::default()), mode: Some(StatusMode::default()) },
             Some(Err(reason)) => Self { allowed: Err(reason), mode: None },
             Some(Ok(AnyObject::SecurityProfilesOperatorDaemon(daemon))) => Self {
@@ -73,9 +69,34 @@ impl Settings {
     }
 }
 
+/// The SecurityProfilesOperatorDaemon that an agent belongs to: that of its name. Others are for other agents.
+pub fn own<'a>(cache: &'a Cache<Kept>, spod: &str) -> Option<&'a Kept> {
+    const SETTINGS: Resource = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
+    let mut all = cache.entries().filter(|(resource, name, _)| *resource == SETTINGS && name.1 == spod);
+    all.next().map(|(.., kept)| kept)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::daemon::fixture::{cache, object};
+
+    #[test]
+    fn an_agent_obeys_its_own_settings_alone() {
+        let of = |name: &str, call: &str| {
+            let spec = json!({ "security": { "allowedSyscalls": [call] } });
+            object("SecurityProfilesOperatorDaemon", name, &spec)
+        };
+        let both = cache(&[of("spod", "read"), of("pool-a", "write")]);
+        let allowed = |spod: &str| {
+            let allowed = Settings::of(&both, spod).allowed.expect("can be read");
+            allowed.seccomp.syscalls.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!((allowed("spod"), allowed("pool-a")), (vec!["read".to_owned()], vec!["write".to_owned()]));
+        assert!(allowed("pool-b").is_empty(), "those of others are not its own");
+    }
 
     #[test]
     fn what_is_off_says_how_it_is_switched_on() {

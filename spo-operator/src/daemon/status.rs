@@ -19,8 +19,9 @@ use spo_node::artefact::digest;
 use super::agent::Standing;
 use crate::cluster::{names, watch::Name};
 
-/// The most of a message that an object for one profile carries, in bytes.
-const MESSAGE: usize = 8 << 10;
+/// The most of a message that an object for one profile carries, in bytes: as much as its schema takes, so that all that
+/// an administrator does not allow has room.
+const MESSAGE: usize = 32 << 10;
 
 /// The most of a message that the object of a node carries for each profile, in bytes.
 const SHORT_MESSAGE: usize = 256;
@@ -192,7 +193,7 @@ pub fn per_node(standings: &[Standing], reporting: &Reporting) -> BTreeMap<Name,
     let mut worst = ProfileState::Unsupported;
     let profiles = standings.iter().map(|standing| {
         let subject = &standing.subject;
-        let message = standing.message.as_ref().map(|message| cut(message, SHORT_MESSAGE));
+        let message = standing.message.as_ref().map(|message| shorten(message, SHORT_MESSAGE));
         let message = message.filter(|message| {
             let fits = room >= message.len();
             room = room.saturating_sub(message.len());
@@ -219,6 +220,22 @@ fn profile_text(standing: &Standing) -> String {
     let subject = &standing.subject;
     let namespace = subject.key.namespace.as_ref().map_or("", NamespaceName::as_str);
     format!("{}/{namespace}/{}", subject.resource.spelling(), subject.key.name)
+}
+
+/// As [`cut`]; a list of syscalls at the end ([`spo_seccomp::Excess`]) is cut between names, and the others are counted.
+fn shorten(text: &str, most: usize) -> String {
+    const LIST: &str = "the syscalls ";
+    if text.len() > most
+        && let Some((head, list)) = text.rsplit_once(LIST)
+        && list.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b',' | b' '))
+    {
+        let names: Vec<&str> = list.split(", ").collect();
+        let told = |n: usize| format!("{head}{LIST}{} and {} more", names[..n].join(", "), names.len() - n);
+        if let Some(fitting) = (1..names.len()).rev().map(told).find(|text| text.len() <= most) {
+            return fitting;
+        }
+    }
+    cut(text, most)
 }
 
 /// The beginning of a text, with a mark where it was cut.
@@ -333,6 +350,21 @@ mod tests {
         let first: NodeReport = report["SeccompProfile/production/p0"].parse().expect("a report");
         assert!(first.message.is_some_and(|m| m.ends_with('…') && m.len() <= SHORT_MESSAGE));
         assert_eq!(report["SeccompProfile/production/p4999"], "Error@1");
+    }
+
+    #[test]
+    fn every_syscall_that_is_not_allowed_is_told_or_counted() {
+        let names: Vec<String> = (0..300).map(|i| format!("some_longer_call_{i:03}")).collect();
+        let message = format!("not allowed: the syscalls {}", names.join(", "));
+        let standings = [standing("web", ProfileState::Error, Some(&message))];
+        let whole = only(per_profile(&standings, &reporting("n"))).status.message;
+        assert_eq!(whole.as_deref(), Some(&message[..]));
+        let profiles = only(per_node(&standings, &reporting("n"))).status.profiles.expect("profiles");
+        let report: NodeReport = profiles["SeccompProfile/production/web"].parse().expect("a report");
+        let short = report.message.expect("a message");
+        let told = names.iter().filter(|name| short.contains(&name[..])).count();
+        assert!(told > 5 && short.len() <= SHORT_MESSAGE, "{short}");
+        assert!(short.ends_with(&format!(", {} and {} more", names[told - 1], 300 - told)), "{short}");
     }
 
     #[test]

@@ -57,9 +57,9 @@ pub async fn event(client: Client, event: Event) {
     }
 }
 
-/// What the API server says about the agents' DaemonSet.
+/// What the API server says about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fleet {
+pub enum Answer {
     /// It is there.
     There,
     /// It is not, or it is being deleted.
@@ -70,18 +70,58 @@ pub enum Fleet {
     Silent,
 }
 
-/// Asks for the agents' DaemonSet.
-pub async fn fleet(client: Client, namespace: &NamespaceName) -> Fleet {
-    let api: Api<DaemonSet> = Api::namespaced(client, namespace.as_str());
-    match timeout(Duration::from_secs(5), api.get_metadata(names::SPOD)).await {
-        Ok(Ok(found)) if found.metadata.deletion_timestamp.is_some() => Fleet::Gone,
-        Ok(Ok(_)) => Fleet::There,
+/// Asks for what tells an uninstallation from a restart: the SecurityProfilesOperatorDaemon of a name, the DaemonSet that
+/// is made from it, and their namespace.
+pub async fn origin(client: &Client, namespace: &NamespaceName, spod: &str) -> [Answer; 3] {
+    let settings = Resource::Of(Kind::SecurityProfilesOperatorDaemon);
+    let settings = settings.api(client.clone(), Scope::Namespaced, Some(namespace));
+    let fleet: Api<DaemonSet> = Api::namespaced(client.clone(), namespace.as_str());
+    let answers = tokio::join!(
+        answer(is_deleted(&settings, spod)),
+        answer(is_deleted(&fleet, spod)),
+        answer(is_going(client, namespace)),
+    );
+    answers.into()
+}
+
+async fn is_deleted<K>(api: &Api<K>, name: &str) -> Result<bool, kube::Error>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    Ok(api.get_metadata(name).await?.metadata.deletion_timestamp.is_some())
+}
+
+/// Whether a namespace is being deleted. Nothing can be made in one that is, and the refusal says so: asked by an event
+/// that is not stored, this needs no right to look at namespaces.
+async fn is_going(client: &Client, namespace: &NamespaceName) -> Result<bool, kube::Error> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace.as_str());
+    let mut event = Event { reason: Some("Leaving".to_owned()), ..Event::default() };
+    event.metadata.generate_name = Some(format!("{}-", names::AGENT_ACCOUNT));
+    event.metadata.namespace = Some(namespace.to_string());
+    event.involved_object.namespace = Some(namespace.to_string());
+    let parameters = PostParams { dry_run: true, field_manager: Some(names::AGENT_ACCOUNT.to_owned()) };
+    match api.create(&parameters, &event).await {
+        Err(kube::Error::Api(status)) if is_about_a_namespace_that_goes(&status) => Ok(true),
+        other => other.map(|_| false),
+    }
+}
+
+/// `NamespaceLifecycle` of the API server names the cause.
+fn is_about_a_namespace_that_goes(status: &kube::core::Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+async fn answer(going: impl Future<Output = Result<bool, kube::Error>>) -> Answer {
+    match timeout(Duration::from_secs(5), going).await {
+        Ok(Ok(true)) => Answer::Gone,
+        Ok(Ok(false)) => Answer::There,
         Ok(Err(error)) => match code(&error) {
-            Some(404) => Fleet::Gone,
-            Some(401 | 403) => Fleet::Forbidden,
-            _ => Fleet::Silent,
+            Some(404) => Answer::Gone,
+            Some(401 | 403) => Answer::Forbidden,
+            _ => Answer::Silent,
         },
-        Err(_) => Fleet::Silent,
+        Err(_) => Answer::Silent,
     }
 }
 

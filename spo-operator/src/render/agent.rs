@@ -215,6 +215,8 @@ impl Pod<'_> {
             container(names::OPERATOR, &self.agent_arguments(), 0, self.spec, self.environment);
         if let Some(variables) = container["env"].as_array_mut() {
             variables.insert(0, field("NODE_NAME", "spec.nodeName"));
+            // Which settings count, and whose end is that of the agent.
+            variables.insert(1, variable("SPOD_NAME", self.name));
         }
         self.add_kubelet_dir(&mut container);
         container["ports"] =
