@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::names,
     metrics::{self, ClusterMetrics},
-    process::{self, Common, Error, Readiness, certificate::Certificates, serve},
+    process::{self, Common, Condition, Error, Readiness, certificate::Certificates, serve},
     render,
 };
 
@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
 async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Error> {
     let common = &arguments.common;
     let namespaces = common.namespaces()?;
-    let readiness = Readiness::waiting_for([API]);
+    let readiness = Readiness::waiting_for([Condition::ApiServer]);
     let probes = process::listen(common.health_port).await?;
     tracing::info!(probes = %probes.local_addr()?, "serving");
     let served = serve::serve(probes, None, readiness.probes(), serve::Limits::default(), stop.clone());
@@ -152,13 +152,11 @@ async fn serve_metrics(
     Ok(tokio::spawn(serve::serve(listener, tls, router, limits, stop.clone())))
 }
 
-const API: &str = "the API server";
-
 /// A replica is ready once the API server answers, leading or not.
 async fn reached(client: Client, readiness: Readiness, stop: CancellationToken) {
     loop {
         if client.apiserver_version().await.is_ok() {
-            readiness.is_there(API);
+            readiness.reached(Condition::ApiServer);
             return;
         }
         let wait = tokio::time::sleep(std::time::Duration::from_secs(1));

@@ -1,6 +1,7 @@
 //! What every process of the operator has: flags, log, the end, ports, probes, certificates.
 
 pub mod certificate;
+mod pulse;
 pub mod serve;
 
 use std::{
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::names;
 use certificate::{Certificates, TlsVersion};
+
+pub use self::pulse::{Beat, INTERVAL, Pulse};
 
 /// Why a process cannot start or go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -198,41 +201,72 @@ pub fn end_of_process() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// What has to be there before a process is ready; `/readyz` names what is not.
+/// Something that a process has to reach before it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The API server answers.
+    ApiServer,
+    /// What is watched has been listed.
+    Caches,
+    /// The node has been looked at.
+    FirstRound,
+}
+
+impl Condition {
+    /// For people.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "the API server",
+            Self::Caches => "the caches",
+            Self::FirstRound => "the first look at the host",
+        }
+    }
+}
+
+/// What has to be reached before a process is ready; `/readyz` names what is not.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Vec<&'static str>>>);
+pub struct Readiness {
+    missing: Arc<Mutex<Vec<Condition>>>,
+    pulse: Pulse,
+}
 
 impl Readiness {
-    /// Not ready before each of these is [`Self::is_there`].
-    pub fn waiting_for(what: impl IntoIterator<Item = &'static str>) -> Self {
-        Self(Arc::new(Mutex::new(what.into_iter().collect())))
+    /// Not ready before each of these is [`Self::reached`].
+    pub fn waiting_for(conditions: impl IntoIterator<Item = Condition>) -> Self {
+        Self { missing: Arc::new(Mutex::new(conditions.into_iter().collect())), pulse: Pulse::default() }
     }
 
-    /// Takes note that something is there.
-    pub fn is_there(&self, what: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|missing| *missing != what);
+    /// Takes note that a condition holds, from now on.
+    pub fn reached(&self, condition: Condition) {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).retain(|missing| *missing != condition);
     }
 
     /// What is missing.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn missing(&self) -> Vec<Condition> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The loops of the process, which `/livez` asks about.
+    pub const fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// `/livez`, `/readyz`, and `/healthz` as the existing operator has it.
     pub fn probes(&self) -> Router {
-        let this = self.clone();
+        let (this, pulse) = (self.clone(), self.pulse.clone());
         let ready = move || async move {
             match this.missing().as_slice() {
                 [] => "ok\n".into_response(),
                 missing => {
-                    let text = format!("waiting for {}\n", missing.join(", "));
+                    let names: Vec<_> = missing.iter().map(|condition| condition.name()).collect();
+                    let text = format!("waiting for {}\n", names.join(", "));
                     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
                 }
             }
         };
-        Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
-            .route("/healthz", get(|| async { "ok\n" }))
+        self.pulse
+            .probe()
+            .route("/healthz", get(move || async move { pulse.answer() }))
             .route("/readyz", get(ready))
     }
 }
@@ -266,10 +300,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let ready = Readiness::waiting_for(["caches", "a certificate"]);
-        ready.is_there("caches");
-        assert_eq!(ready.missing(), ["a certificate"]);
-        ready.is_there("a certificate");
+        let ready = Readiness::waiting_for([Condition::Caches, Condition::FirstRound]);
+        ready.reached(Condition::Caches);
+        assert_eq!(ready.missing(), [Condition::FirstRound]);
+        ready.reached(Condition::FirstRound);
         assert!(ready.missing().is_empty());
     }
 }
