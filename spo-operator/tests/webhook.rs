@@ -667,14 +667,9 @@ async fn api_server(binding: Value) -> u16 {
     port
 }
 
-/// The process as a pod runs it: certificate from a mounted directory, index from watches, the end by SIGTERM.
-/// The API server is a stand-in; the cluster tier has the real one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_process_becomes_ready_binds_and_ends() {
-    let bound = json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ProfileBinding",
-                       "metadata": {"name": "b", "namespace": "production", "resourceVersion": "8"},
-                       "spec": {"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": "nginx"}});
-    let api = api_server(bound).await;
+/// The process with an API server that has one profile and this binding; without a certificate so far.
+async fn process(binding: Value) -> (tokio::process::Child, Server, tempfile::TempDir) {
+    let api = api_server(binding).await;
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writes");
     write(
@@ -698,6 +693,78 @@ async fn the_process_becomes_ready_binds_and_ends() {
     let pair = pair();
     let (certificates, index, stop) = (Certificates::default(), Shared::default(), CancellationToken::new());
     let server = Server { port, certificates, index, pair, stop, task: tokio::spawn(async {}) };
+    (child, server, folder)
+}
+
+/// However much is asked at once, and of whatever shape, the process stays below what its pod may use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_load_takes_more_memory_than_the_pod_may_use() {
+    let none =
+        json!({"metadata": {"name": "b", "namespace": "production", "resourceVersion": "8"}, "spec": {}});
+    let (child, server, folder) = process(none).await;
+    std::fs::write(folder.path().join("tls.crt"), &server.pair.chain).expect("writes");
+    std::fs::write(folder.path().join("tls.key"), &server.pair.key).expect("writes");
+    let connect = || server.connect(&server.pair, &["http/1.1"], rustls::ALL_VERSIONS);
+    until(async || connect().await.is_ok(), "the certificate is read").await;
+    until(async || server.get("/readyz").await.0 == 200, "the caches are filled").await;
+    let asks = |path: &'static str, body: String, times: usize| {
+        let (body, server) = (Arc::new(body), &server);
+        let one = move |body: Arc<String>| async move {
+            let mut stream = server.stream().await;
+            // Refused bodies are not read to their end, and then neither can be.
+            let _ = stream.write_all(head(path, body.len()).as_bytes()).await;
+            let _ = stream.write_all(body.as_bytes()).await;
+            let answer = stream.read_to_end().await;
+            String::from_utf8_lossy(&answer).get(9..12).and_then(|status| status.parse::<u16>().ok())
+        };
+        futures::future::join_all((0..times).map(move |_| one(Arc::clone(&body))))
+    };
+    let small = |count: usize| vec![r#"{"":0}"#; count].join(",");
+    let question = |object: &str| {
+        format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","operation":"CREATE","namespace":"p","resource":{{"group":"{GROUP}","version":"v1","resource":"x"}},"object":{object}}}}}"#
+        )
+    };
+    let list = |object: &str| {
+        format!(
+            r#"{{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview","request":{{"uid":"u","desiredAPIVersion":"{GROUP}/v1beta1","objects":[{object}]}}}}"#
+        )
+    };
+    let profile = |calls: &str| {
+        format!(
+            r#"{{"apiVersion":"{GROUP}/v1","kind":"SeccompProfile","metadata":{{"name":"a"}},"spec":{{"defaultAction":"SCMP_ACT_LOG","syscalls":[{calls}]}}}}"#
+        )
+    };
+    let long = |bytes: usize| profile(&format!(r#"{{"action":"{}"}}"#, "x".repeat(bytes)));
+    let answers = futures::future::join4(
+        // Nearly all that one question may become, and as many bytes as it may have.
+        asks("/validate-profile", question(&profile(&small(45_000))), 24),
+        asks("/validate-profile", question(&long((8 << 20) - 1000)), 12),
+        asks("/convert", list(&profile(&small(55_000))), 12),
+        asks("/convert", list(&long((32 << 20) - 1000)), 6),
+    )
+    .await;
+    let statuses: Vec<_> = [answers.0, answers.1, answers.2, answers.3].concat();
+    assert!(statuses.contains(&Some(200)), "{statuses:?}");
+    let text =
+        std::fs::read_to_string(format!("/proc/{}/status", child.id().expect("it runs"))).expect("it runs");
+    let most = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("memory");
+    let most: usize = most.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    println!("{} MiB at most; {statuses:?}", most >> 10);
+    // Of 512 MiB (`render/webhooks.rs`), with room for the caches of a large cluster.
+    assert!(most < 448 << 10, "{} MiB", most >> 10);
+    assert_eq!(server.get("/livez").await.0, 200);
+}
+
+/// The process as a pod runs it: certificate from a mounted directory, index from watches, the end by SIGTERM.
+/// The API server is a stand-in; the cluster tier has the real one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_becomes_ready_binds_and_ends() {
+    let bound = json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ProfileBinding",
+                       "metadata": {"name": "b", "namespace": "production", "resourceVersion": "8"},
+                       "spec": {"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": "nginx"}});
+    let (mut child, server, folder) = process(bound).await;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writes");
     let connect = || server.connect(&server.pair, &["http/1.1"], rustls::ALL_VERSIONS);
     assert!(connect().await.is_err(), "there is no certificate yet");
     write("tls.crt", &server.pair.chain);

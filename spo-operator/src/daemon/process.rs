@@ -168,8 +168,10 @@ async fn start(
     };
     let guard = tls.is_some().then(|| metrics::Guard::new(client.clone()));
     let router = metrics::router(Arc::clone(&metrics) as _, guard);
-    let (scrapes, probes) =
-        (process::listen(arguments.metrics_port).await?, process::listen(common.health_port).await?);
+    let (scrapes, probes) = (
+        process::listen("--metrics-port", arguments.metrics_port).await?,
+        process::listen("--health-port", common.health_port).await?,
+    );
     tracing::info!(metrics = %scrapes.local_addr()?, probes = %probes.local_addr()?, node = reporting.node, "serving");
     let limits = serve::Limits { connections: 64, ..serve::Limits::default() };
     let servers = tokio::spawn(futures::future::join(

@@ -8,7 +8,7 @@ use std::{
     future::Future,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -41,6 +41,9 @@ pub struct Common {
     /// The namespaces that are looked at, separated by commas; empty means all. The operator's own is always one.
     #[arg(long, env = "RESTRICT_TO_NAMESPACE", value_name = "NAMESPACES", value_delimiter = ',')]
     pub restrict_to_namespace: Vec<String>,
+    /// The same, as the Operator Lifecycle Manager gives it; the other comes first.
+    #[arg(long, env = "WATCH_NAMESPACE", value_name = "NAMESPACES", value_delimiter = ',', hide = true)]
+    pub watch_namespace: Vec<String>,
     /// The port of /livez and /readyz, without TLS; 0 takes a free one, which the log names.
     #[arg(long, default_value_t = names::HEALTH_PORT)]
     pub health_port: u16,
@@ -58,14 +61,24 @@ impl Common {
         }
     }
 
+    /// The namespaces that were given, without the operator's own; none means all.
+    pub fn restricted(&self) -> Vec<&str> {
+        fn names(list: &[String]) -> Vec<&str> {
+            list.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect()
+        }
+        match names(&self.restrict_to_namespace) {
+            own if own.is_empty() => names(&self.watch_namespace),
+            own => own,
+        }
+    }
+
     /// The namespaces that are looked at: `None` for all. By whole names, each once.
     ///
     /// # Errors
     /// A text that is no name of a namespace.
     pub fn namespaces(&self) -> Result<Option<Vec<NamespaceName>>, Error> {
         let mut names = Vec::new();
-        for text in self.restrict_to_namespace.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
-        {
+        for text in self.restricted() {
             names.push(text.parse().map_err(|e| format!("--restrict-to-namespace {text:?}: {e}"))?);
         }
         if names.is_empty() {
@@ -127,34 +140,52 @@ where
 
 /// Logs to standard error; `RUST_LOG` has the last word.
 fn log(verbosity: u8) {
+    let verbosity = verbosity.max(LEAST.get().copied().unwrap_or_default());
     let default = if verbosity == 0 { "info" } else { "info,spo_operator=debug,spo_node=debug" };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, problem) = match wanted.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (tracing_subscriber::EnvFilter::new(default), None),
+        Err(error) => (tracing_subscriber::EnvFilter::new(default), Some(error)),
+    };
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
     // Whoever embeds this may have done so already.
     let _ = subscriber.try_init();
     tracing::info!(verbosity, "Set logging verbosity to {verbosity}");
+    if let Some(error) = problem {
+        tracing::warn!(%error, "RUST_LOG is {wanted:?}, which cannot be read; {default:?} holds");
+    }
 }
 
-/// Listens on every address, IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6.
+/// Makes processes log so much, whatever their own flags say; to be called before [`run`].
+pub fn log_at_least(verbosity: u8) {
+    // Whoever comes first has said it.
+    let _ = LEAST.set(verbosity);
+}
+
+static LEAST: OnceLock<u8> = OnceLock::new();
+
+/// Listens on a port, which a flag chose, at every address, IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6.
 ///
 /// # Errors
 /// The port cannot be had.
-pub async fn listen(port: u16) -> Result<TcpListener, ListenError> {
+pub async fn listen(flag: &'static str, port: u16) -> Result<TcpListener, ListenError> {
     let listening = match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
             TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
         }
         listening => listening,
     };
-    listening.map_err(|source| ListenError { port, source })
+    listening.map_err(|source| ListenError { flag, port, source })
 }
 
 /// A port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on port {port}: {source}; the flags that end in `port` choose another one")]
+#[error("cannot listen on port {port}: {source}; {flag} chooses another one")]
 pub struct ListenError {
+    /// The flag that chose it.
+    pub flag: &'static str,
     /// The port.
     pub port: u16,
     /// Why.
@@ -296,6 +327,25 @@ mod tests {
         assert_eq!(namespaces("my-spo,a"), ["a", "my-spo", "spo"]);
         assert_eq!(namespaces("spo, a,"), ["a", "spo"]);
         assert_eq!(namespaces(""), [""; 0]);
+    }
+
+    #[test]
+    fn the_namespaces_of_the_lifecycle_manager_hold_where_there_are_no_others() {
+        let restricted = |flags: &[&str]| {
+            let all = ["x", "--operator-namespace", "spo"].iter().chain(flags);
+            Flags::parse_from(all).common.restricted().join(",")
+        };
+        assert_eq!(restricted(&["--watch-namespace", "a, b"]), "a,b");
+        assert_eq!(restricted(&["--watch-namespace", "a", "--restrict-to-namespace", "c"]), "c");
+        assert_eq!(restricted(&["--watch-namespace", "a", "--restrict-to-namespace", ""]), "a");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_told_with_its_flag() {
+        let taken = listen("--port", 0).await.expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let error = listen("--health-port", port).await.expect_err("it is taken").to_string();
+        assert!(error.contains(&port.to_string()) && error.contains("--health-port"), "{error}");
     }
 
     #[test]

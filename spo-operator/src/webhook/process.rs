@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = names::WEBHOOK_CERTIFICATE_DIR)]
     cert_dir: PathBuf,
     /// Accepted for manifests of the existing operator: the webhook objects are never changed by this process.
-    #[arg(short = 's', long = "static")]
+    #[arg(short = 's', long = "static", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     static_config: bool,
 }
 
@@ -62,8 +62,10 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     let app = App::new(shared.clone(), certificates.clone(), Limits::default(), pulse.clone(), stop.clone());
     let config = certificates.server_config(arguments.tls_min_version.into())?;
     let tls = TlsAcceptor::from(Arc::new(config));
-    let (webhooks, probes) =
-        (process::listen(arguments.port).await?, process::listen(common.health_port).await?);
+    let (webhooks, probes) = (
+        process::listen("--port", arguments.port).await?,
+        process::listen("--health-port", common.health_port).await?,
+    );
     let client = kube::Client::try_default().await?;
     tracing::info!(webhooks = %webhooks.local_addr()?, probes = %probes.local_addr()?, "serving");
     tokio::spawn(process::follow(certificates, arguments.cert_dir.clone(), stop.clone()));
