@@ -58,7 +58,7 @@ fn definition(kind: Kind, profiles: Scope) -> Value {
                     "conversionReviewVersions": ["v1"],
                     "clientConfig": {
                         "service": {
-                            "name": "webhook-service",
+                            "name": "webhook-conversion",
                             "namespace": "security-profiles-operator",
                             "path": "/convert",
                         },

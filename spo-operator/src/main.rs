@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use spo_model::{convert, crd, kind::Scope, manifest::Limits, object::AnyObject};
 use spo_operator::{
     cluster::names,
@@ -19,10 +19,29 @@ use spo_operator::{
 
 /// Security profiles (seccomp, AppArmor, SELinux) as Kubernetes resources.
 #[derive(Parser)]
-#[command(name = "spo-operator", version, arg_required_else_help = true)]
+#[command(name = "spo-operator", version, disable_version_flag = true, arg_required_else_help = true)]
 struct Cli {
+    /// Print the version.
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(flatten)]
+    former: Former,
     #[command(subcommand)]
     command: Command,
+}
+
+/// The flags that the existing operator takes before the name of a process.
+#[derive(Args)]
+struct Former {
+    /// How much a process logs, as its own flag of that name.
+    #[arg(short = 'V', long, value_name = "N")]
+    verbosity: Option<u8>,
+    /// Accepted for manifests of the existing operator, without effect: there is no profiler.
+    #[arg(short, long, env = "SPO_PROFILING", value_parser = FalseyValueParser::new())]
+    profiling: bool,
+    /// Accepted for manifests of the existing operator, without effect.
+    #[arg(long, env = "SPO_PROFILING_PORT", value_name = "PORT", default_value = "6060")]
+    profiling_port: String,
 }
 
 #[derive(Subcommand)]
@@ -39,13 +58,16 @@ enum Command {
     #[command(visible_alias = "v")]
     Version(Version),
     /// Answer the API server: admission and conversion.
+    #[command(alias = "w")]
     Webhook(webhook::process::Arguments),
     /// Put profiles on a node, and report where they stand.
+    #[command(alias = "d")]
     Daemon(daemon::process::Arguments),
     /// Run a command of the host from inside a container.
     #[command(hide = true)]
     HostExec(daemon::enter::Arguments),
     /// Run the controllers of which there is one per cluster.
+    #[command(alias = "m")]
     Manager(manager::process::Arguments),
 }
 
@@ -134,7 +156,14 @@ struct Version {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let Cli { former, command, .. } = Cli::parse();
+    if let Some(verbosity) = former.verbosity {
+        process::log_at_least(verbosity);
+    }
+    if former.profiling {
+        eprintln!("--profiling has no effect: nothing listens on port {}", former.profiling_port);
+    }
+    let result = match command {
         Command::Standalone(args) => run_standalone(&args),
         Command::Crds(args) => write_crds(&args),
         Command::Manifests(args) => write_manifests(&args),
@@ -205,21 +234,20 @@ fn write_crds(args: &Crds) -> Result<ExitCode, process::Error> {
                 continue;
             }
             if !args.check {
-                std::fs::create_dir_all(&dir)?;
-                std::fs::write(&path, text)?;
+                write_file(&path, &text)?;
             }
-            stale.push(path);
+            stale.push((if args.check { "stale" } else { "wrote" }, path));
         }
         for entry in std::fs::read_dir(&dir).into_iter().flatten() {
-            let path = entry?.path();
+            let path = entry.map_err(|error| format!("{}: {error}", dir.display()))?.path();
             if !expected.contains(&path) {
-                stale.push(path);
+                // Whose it is nobody knows, so it is for a person to delete.
+                stale.push(("superfluous", path));
             }
         }
     }
-    let verb = if args.check { "stale" } else { "wrote" };
-    for path in &stale {
-        println!("{verb} {}", path.display());
+    for (what, path) in &stale {
+        println!("{what} {}", path.display());
     }
     Ok(if args.check && !stale.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -237,21 +265,29 @@ fn write_manifests(args: &Manifests) -> Result<ExitCode, process::Error> {
         }
         stale = true;
         if !args.check {
-            std::fs::create_dir_all(path.parent().unwrap_or(&args.dir))?;
-            std::fs::write(&path, file.text)?;
+            write_file(&path, &file.text)?;
         }
         println!("{} {}", if args.check { "stale" } else { "wrote" }, path.display());
     }
     Ok(if args.check && stale { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Writes a file and the folders above it; an error names the file.
+fn write_file(path: &Path, text: &str) -> Result<(), process::Error> {
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let written = folder.and_then(|()| std::fs::write(path, text));
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+}
+
 fn rendered(path: &Path, image: &str) -> Result<String, process::Error> {
-    let document = serde_saphyr::from_str(&std::fs::read_to_string(path)?)?;
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let document = serde_saphyr::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
     let object = match convert::decode(&document) {
         Ok(decoded) => decoded.object,
         Err(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            return Err(lines.join("\n").into());
+            return Err(format!("{name}: {}", lines.join("\n")).into());
         }
     };
     let AnyObject::SecurityProfilesOperatorDaemon(spod) = object else {
@@ -267,6 +303,66 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = |path: &Path| rendered(path, "x").expect_err("no file").to_string();
+        let missing = folder.path().join("missing.yaml");
+        assert!(told(&missing).contains("missing.yaml"), "{}", told(&missing));
+        for text in ["{", "kind: SecurityProfilesOperatorDaemon"] {
+            let broken = folder.path().join("broken.yaml");
+            std::fs::write(&broken, text).expect("writes");
+            assert!(told(&broken).contains("broken.yaml"), "{}", told(&broken));
+        }
+    }
+
+    /// The argument lists of the existing operator's manifests (its process modes, with every flag that they have).
+    #[test]
+    fn the_arguments_of_the_existing_operator_are_understood() {
+        for arguments in [
+            &["manager"][..],
+            &[
+                "m",
+                "--webhook=false",
+                "--with-nodestatus-controller=true",
+                "--with-spod-controller",
+                "--with-workload-annotator=false",
+                "--with-recording-merger=true",
+            ],
+            &["manager", "-w=false"],
+            &["--verbosity", "1", "--profiling", "--profiling-port", "6061", "manager"],
+            &["-V", "1", "-p", "webhook", "-p", "9443"],
+            &[
+                "daemon",
+                "--with-seccomp=true",
+                "--with-selinux=true",
+                "--with-apparmor=false",
+                "--with-raw-selinux=true",
+                "--with-recording=true",
+                "--with-mem-optim=true",
+                "--with-insecure-metrics-access=true",
+            ],
+            &["d"],
+            &["webhook", "--port", "9443", "--static", "--tls-min-version", "1.3"],
+            &["w", "-p", "9443", "-s=false"],
+            &["version", "--json"],
+            &["v"],
+        ] {
+            let mut all = vec!["spo-operator"];
+            all.extend(arguments);
+            let needs = ["manager", "m", "daemon", "d", "webhook", "w"];
+            if arguments.iter().any(|argument| needs.contains(argument)) {
+                all.extend(["--operator-namespace", "spo"]);
+            }
+            if arguments.iter().any(|argument| ["daemon", "d"].contains(argument)) {
+                all.extend(["--node-name", "n"]);
+            }
+            if let Err(error) = Cli::try_parse_from(&all) {
+                panic!("{all:?}: {error}");
+            }
+        }
+    }
 
     /// What a container is started with, this program understands.
     #[test]

@@ -16,12 +16,13 @@ use spo_model::{
 use spo_operator::{
     cluster::resource::Resource,
     process::{
+        Pulse,
         certificate::{Certificates, TlsVersion},
         serve::{self, serve},
     },
     webhook::{
         index::{Index, Settings, Shared},
-        server::{App, Limits},
+        server::{App, Lane, Limits},
     },
 };
 use tokio::{
@@ -92,7 +93,7 @@ impl Server {
             (Certificates::default(), Shared::default(), CancellationToken::new());
         let pair = pair();
         certificates.set(pair.chain.as_bytes(), pair.key.as_bytes()).expect("a pair");
-        let app = App::new(index.clone(), certificates.clone(), limits);
+        let app = App::new(index.clone(), certificates.clone(), limits, Pulse::default(), stop.clone());
         let tls = TlsAcceptor::from(Arc::new(certificates.server_config(lowest).expect("a configuration")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -446,7 +447,7 @@ async fn what_is_no_question_gets_a_clear_text() {
 
 #[tokio::test]
 async fn without_a_length_the_limit_holds_all_the_same() {
-    let limits = Limits { admission: 1000, ..Limits::default() };
+    let limits = with_admission(Lane { body: 1000, ..Limits::default().admission });
     let server = Server::start(TlsVersion::V1_2, limits).await;
     server.know(&[]);
     let head = "POST /validate-profile HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
@@ -456,23 +457,98 @@ async fn without_a_length_the_limit_holds_all_the_same() {
     assert_eq!(server.send(head, b"").await.0, 400);
 }
 
+fn with_admission(admission: Lane) -> Limits {
+    Limits { admission, ..Limits::default() }
+}
+
+fn head(path: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    )
+}
+
 #[tokio::test]
 async fn a_client_that_stops_talking_is_given_up_and_holds_nobody_up() {
-    // The memory for one body: while the slow client holds it, the next waits, and then gets it.
-    let limits = Limits { request: Duration::from_millis(300), memory: 8 << 20, ..Limits::default() };
+    let limits = Limits {
+        request: Duration::from_millis(1500),
+        silence: Duration::from_millis(300),
+        admission: Lane { body: 8 << 20, bodies: 1 << 20, work: 8 << 20 },
+        ..Limits::default()
+    };
     let server = Server::start(TlsVersion::V1_2, limits).await;
     server.know(&[]);
-    let head = "POST /validate-profile HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8388608\r\nconnection: close\r\n\r\n";
-    let (status, text) = server.send(head, b"{").await;
-    assert_eq!((status, text.as_str()), (504, "the request took too long\n"));
-    let mut slow = server.stream().await;
-    slow.write_all(head.as_bytes()).await.expect("writes");
+    let head = head("/validate-profile", 8 << 20);
+    let (status, text) = server.send(&head, b"{").await;
+    assert_eq!((status, text.as_str()), (408, "the body does not go on\n"));
     let pod = json!({"spec": {"containers": [{"name": "c", "image": "x"}]}});
+    let question = admission(["", "pods"], "p", &pod);
+    // What was only announced takes no memory.
+    let mut announced = Vec::new();
+    for _ in 0..20 {
+        let mut slow = server.stream().await;
+        slow.write_all(head.as_bytes()).await.expect("writes");
+        announced.push(slow);
+    }
+    assert_eq!(server.post("/mutate-v1-pod-binding", &question).await.0, 200);
+    // All of the memory is taken by bodies that do not go on: one more goes past them.
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        let mut stream = server.stream().await;
+        stream.write_all(head.as_bytes()).await.expect("writes");
+        stream.write_all(&vec![b' '; 600 << 10]).await.expect("writes");
+        slow.push(stream);
+    }
     let mut statuses = Vec::new();
     for _ in 0..4 {
-        statuses.push(server.post("/mutate-v1-pod-binding", &admission(["", "pods"], "p", &pod)).await.0);
+        statuses.push(server.post("/mutate-v1-pod-binding", &question).await.0);
     }
-    assert!(statuses.contains(&200), "{statuses:?}");
+    assert!(statuses.ends_with(&[200, 200]), "{statuses:?}");
+}
+
+/// Bodies that have arrived in part do not wait for each other for ever.
+#[tokio::test]
+async fn bodies_that_do_not_fit_at_once_are_read_one_after_the_other() {
+    let lane = Lane { body: 2 << 20, bodies: 2 << 20, work: 64 << 20 };
+    let server = Server::start(TlsVersion::V1_2, with_admission(lane)).await;
+    server.know(&[]);
+    let pod = json!({"spec": {"containers": [{"name": "c", "image": "x"}], "x": "y".repeat(1 << 20)}});
+    let body = admission(["", "pods"], "p", &pod).to_string();
+    let head = head("/mutate-v1-pod-binding", body.len());
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        let mut stream = server.stream().await;
+        stream.write_all(head.as_bytes()).await.expect("writes");
+        stream.write_all(&body.as_bytes()[..900 << 10]).await.expect("writes");
+        streams.push(stream);
+    }
+    let rest = &body.as_bytes()[900 << 10..];
+    let ends = streams.into_iter().map(|stream| exchange(stream, "", rest));
+    let answers = futures::future::join_all(ends).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_would_grow_too_large_is_refused_before_it_does() {
+    let server = Server::with(&[]).await;
+    for (path, kind, version) in [
+        ("/validate-profile", "AdmissionReview", "admission.k8s.io/v1"),
+        ("/convert", "ConversionReview", "apiextensions.k8s.io/v1"),
+    ] {
+        let grows = vec![r#"{"":0}"#; 1 << 20].join(",");
+        let body = format!(
+            r#"{{"apiVersion":"{version}","kind":"{kind}","request":{{"uid":"u","operation":"CREATE","desiredAPIVersion":"{GROUP}/v1","object":[],"objects":[[{grows}]]}}}}"#
+        );
+        let (status, text) = server.send(&head(path, body.len()), body.as_bytes()).await;
+        assert_eq!(status, 413, "{text}");
+        assert!(text.contains("bytes of memory"), "{text}");
+    }
+    // A list of many objects is none of that.
+    let profile = json!({"apiVersion": format!("{GROUP}/v1beta1"), "kind": "SeccompProfile", "metadata": {"name": "a"},
+        "spec": {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ["read", "write"]}]}});
+    let review = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+        "request": {"uid": "u", "desiredAPIVersion": format!("{GROUP}/v1"), "objects": vec![profile; 10_000]}});
+    let answer = server.ask("/convert", &review).await;
+    assert_eq!(answer["response"]["convertedObjects"].as_array().map(Vec::len), Some(10_000));
 }
 
 #[tokio::test]
@@ -489,7 +565,13 @@ async fn ready_means_certificate_and_index() {
     assert_eq!(server.post("/mutate-v1-pod-binding", &question).await.0, 200);
     // The probes' own port has no TLS, so it can say that the certificate is missing.
     let limits = serve::Limits::default();
-    let app = App::new(Shared::default(), Certificates::default(), Limits::default());
+    let app = App::new(
+        Shared::default(),
+        Certificates::default(),
+        Limits::default(),
+        Pulse::default(),
+        CancellationToken::new(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(serve(listener, None, app.probes(), limits, CancellationToken::new()));
@@ -510,7 +592,13 @@ async fn not_ready_with_a_certificate_that_has_expired() {
     let server = Server::with(&[]).await;
     assert_eq!(server.get("/readyz").await.0, 200);
     server.certificates.set(made.pem().as_bytes(), key.serialize_pem().as_bytes()).expect("a pair");
-    let app = App::new(server.index.clone(), server.certificates.clone(), Limits::default());
+    let app = App::new(
+        server.index.clone(),
+        server.certificates.clone(),
+        Limits::default(),
+        Pulse::default(),
+        CancellationToken::new(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(serve(listener, None, app.probes(), serve::Limits::default(), CancellationToken::new()));
@@ -579,14 +667,9 @@ async fn api_server(binding: Value) -> u16 {
     port
 }
 
-/// The process as a pod runs it: certificate from a mounted directory, index from watches, the end by SIGTERM.
-/// The API server is a stand-in; the cluster tier has the real one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_process_becomes_ready_binds_and_ends() {
-    let bound = json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ProfileBinding",
-                       "metadata": {"name": "b", "namespace": "production", "resourceVersion": "8"},
-                       "spec": {"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": "nginx"}});
-    let api = api_server(bound).await;
+/// The process with an API server that has one profile and this binding; without a certificate so far.
+async fn process(binding: Value) -> (tokio::process::Child, Server, tempfile::TempDir) {
+    let api = api_server(binding).await;
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writes");
     write(
@@ -610,6 +693,78 @@ async fn the_process_becomes_ready_binds_and_ends() {
     let pair = pair();
     let (certificates, index, stop) = (Certificates::default(), Shared::default(), CancellationToken::new());
     let server = Server { port, certificates, index, pair, stop, task: tokio::spawn(async {}) };
+    (child, server, folder)
+}
+
+/// However much is asked at once, and of whatever shape, the process stays below what its pod may use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_load_takes_more_memory_than_the_pod_may_use() {
+    let none =
+        json!({"metadata": {"name": "b", "namespace": "production", "resourceVersion": "8"}, "spec": {}});
+    let (child, server, folder) = process(none).await;
+    std::fs::write(folder.path().join("tls.crt"), &server.pair.chain).expect("writes");
+    std::fs::write(folder.path().join("tls.key"), &server.pair.key).expect("writes");
+    let connect = || server.connect(&server.pair, &["http/1.1"], rustls::ALL_VERSIONS);
+    until(async || connect().await.is_ok(), "the certificate is read").await;
+    until(async || server.get("/readyz").await.0 == 200, "the caches are filled").await;
+    let asks = |path: &'static str, body: String, times: usize| {
+        let (body, server) = (Arc::new(body), &server);
+        let one = move |body: Arc<String>| async move {
+            let mut stream = server.stream().await;
+            // Refused bodies are not read to their end, and then neither can be.
+            let _ = stream.write_all(head(path, body.len()).as_bytes()).await;
+            let _ = stream.write_all(body.as_bytes()).await;
+            let answer = stream.read_to_end().await;
+            String::from_utf8_lossy(&answer).get(9..12).and_then(|status| status.parse::<u16>().ok())
+        };
+        futures::future::join_all((0..times).map(move |_| one(Arc::clone(&body))))
+    };
+    let small = |count: usize| vec![r#"{"":0}"#; count].join(",");
+    let question = |object: &str| {
+        format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","operation":"CREATE","namespace":"p","resource":{{"group":"{GROUP}","version":"v1","resource":"x"}},"object":{object}}}}}"#
+        )
+    };
+    let list = |object: &str| {
+        format!(
+            r#"{{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview","request":{{"uid":"u","desiredAPIVersion":"{GROUP}/v1beta1","objects":[{object}]}}}}"#
+        )
+    };
+    let profile = |calls: &str| {
+        format!(
+            r#"{{"apiVersion":"{GROUP}/v1","kind":"SeccompProfile","metadata":{{"name":"a"}},"spec":{{"defaultAction":"SCMP_ACT_LOG","syscalls":[{calls}]}}}}"#
+        )
+    };
+    let long = |bytes: usize| profile(&format!(r#"{{"action":"{}"}}"#, "x".repeat(bytes)));
+    let answers = futures::future::join4(
+        // Nearly all that one question may become, and as many bytes as it may have.
+        asks("/validate-profile", question(&profile(&small(45_000))), 24),
+        asks("/validate-profile", question(&long((8 << 20) - 1000)), 12),
+        asks("/convert", list(&profile(&small(55_000))), 12),
+        asks("/convert", list(&long((32 << 20) - 1000)), 6),
+    )
+    .await;
+    let statuses: Vec<_> = [answers.0, answers.1, answers.2, answers.3].concat();
+    assert!(statuses.contains(&Some(200)), "{statuses:?}");
+    let text =
+        std::fs::read_to_string(format!("/proc/{}/status", child.id().expect("it runs"))).expect("it runs");
+    let most = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("memory");
+    let most: usize = most.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    println!("{} MiB at most; {statuses:?}", most >> 10);
+    // Of 512 MiB (`render/webhooks.rs`), with room for the caches of a large cluster.
+    assert!(most < 448 << 10, "{} MiB", most >> 10);
+    assert_eq!(server.get("/livez").await.0, 200);
+}
+
+/// The process as a pod runs it: certificate from a mounted directory, index from watches, the end by SIGTERM.
+/// The API server is a stand-in; the cluster tier has the real one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_becomes_ready_binds_and_ends() {
+    let bound = json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ProfileBinding",
+                       "metadata": {"name": "b", "namespace": "production", "resourceVersion": "8"},
+                       "spec": {"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": "nginx"}});
+    let (mut child, server, folder) = process(bound).await;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writes");
     let connect = || server.connect(&server.pair, &["http/1.1"], rustls::ALL_VERSIONS);
     assert!(connect().await.is_err(), "there is no certificate yet");
     write("tls.crt", &server.pair.chain);

@@ -383,13 +383,15 @@ impl Operator {
     /// The Service is the manager's.
     fn endpoint(&self) -> Result<(), Box<dyn Error>> {
         let address = address().ok_or("no address that endpoints may name")?;
-        self.until("a Service", ("service", NAMESPACE, "webhook-service"), |service| !service.is_null())?;
-        self.apply(&json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "addressType": "IPv4",
-            "metadata": { "name": "webhook-service-1", "namespace": NAMESPACE,
-                "labels": { "kubernetes.io/service-name": "webhook-service" } },
-            "ports": [{ "name": "https", "port": self.webhook.serving }],
-            "endpoints": [{ "addresses": [address] }] }))?;
+        for service in ["webhook-service", "webhook-conversion"] {
+            self.until("a Service", ("service", NAMESPACE, service), |service| !service.is_null())?;
+            self.apply(&json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "addressType": "IPv4",
+                "metadata": { "name": format!("{service}-1"), "namespace": NAMESPACE,
+                    "labels": { "kubernetes.io/service-name": service } },
+                "ports": [{ "name": "https", "port": self.webhook.serving }],
+                "endpoints": [{ "addresses": [address] }] }))?;
+        }
         Ok(())
     }
 

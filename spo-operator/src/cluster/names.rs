@@ -16,8 +16,11 @@ pub const WEBHOOK: &str = "security-profiles-operator-webhook";
 /// The service account of the webhook.
 pub const WEBHOOK_ACCOUNT: &str = "spo-webhook";
 
-/// The Service of the webhook.
+/// The Service of the webhook, for admission: only replicas that are ready.
 pub const WEBHOOK_SERVICE: &str = "webhook-service";
+
+/// The Service of the webhook for conversion, which works before a replica is ready; see [`spo_model::crd`].
+pub const CONVERSION_SERVICE: &str = "webhook-conversion";
 
 /// The Secret with the webhook's certificate (`tls.crt`, `tls.key`).
 pub const WEBHOOK_SECRET: &str = "webhook-server-cert";

@@ -7,7 +7,6 @@
 //! ```
 //!
 //! * [`settings`]: what it is to do.
-//! * [`news`]: what of all that watches tell matters.
 //! * [`kept`]: what is kept of it.
 //! * [`plan`]: what the node should have; compiles only what changed.
 //! * [`agent`]: one round on the host.
@@ -43,7 +42,6 @@ pub mod events;
 mod fixture;
 pub mod kept;
 pub mod leave;
-pub mod news;
 pub mod plan;
 pub mod process;
 pub mod reporter;

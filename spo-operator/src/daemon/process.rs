@@ -25,7 +25,6 @@ use super::{
     confine::{Confinement, confine},
     events::{Transitions, event},
     leave::{Signs, Watched, is_uninstall},
-    news::Seen,
     reporter::{Reporter, Write},
     settings::Kinds,
     status::{Reporting, per_node, per_profile},
@@ -34,11 +33,12 @@ use super::{
 use crate::{
     cluster::{
         names,
+        news::Seen,
         resource::Resource,
         watch::{Cache, Told, Watch, follow_all},
     },
     metrics::{self, Metrics},
-    process::{self, Common, Error, Readiness, certificate::Certificates, serve},
+    process::{self, Common, Condition, Error, Readiness, certificate::Certificates, serve},
 };
 
 /// Puts profiles on this node, and reports where they stand.
@@ -156,7 +156,7 @@ async fn start(
         scope: common.profiles(),
         operator_namespace: common.operator_namespace.clone(),
     };
-    let ready = Readiness::waiting_for([CACHES, ROUND]);
+    let ready = Readiness::waiting_for([Condition::Caches, Condition::FirstRound]);
     let metrics = Arc::new(Metrics::new());
     let client = Client::try_default().await?;
     let certificates = Certificates::default();
@@ -173,8 +173,10 @@ async fn start(
     };
     let guard = tls.is_some().then(|| metrics::Guard::new(client.clone()));
     let router = metrics::router(Arc::clone(&metrics) as _, guard);
-    let (scrapes, probes) =
-        (process::listen(arguments.metrics_port).await?, process::listen(common.health_port).await?);
+    let (scrapes, probes) = (
+        process::listen("--metrics-port", arguments.metrics_port).await?,
+        process::listen("--health-port", common.health_port).await?,
+    );
     tracing::info!(metrics = %scrapes.local_addr()?, probes = %probes.local_addr()?, node = reporting.node, "serving");
     let limits = serve::Limits { connections: 64, ..serve::Limits::default() };
     let servers = tokio::spawn(futures::future::join(
@@ -216,9 +218,6 @@ async fn start(
     let _ = servers.await;
     Ok(())
 }
-
-const CACHES: &str = "the caches";
-const ROUND: &str = "the first look at the host";
 
 fn watches(common: &Common, namespaces: Option<&[NamespaceName]>) -> Vec<Watch> {
     let profiles = Resource::PROFILES.into_iter();
@@ -333,7 +332,7 @@ impl Loop {
         if !self.is_complete() {
             return;
         }
-        self.ready.is_there(CACHES);
+        self.ready.reached(Condition::Caches);
         self.dirty = None;
         let Some(mut agent) = self.agent.take() else { return };
         self.round = Some(tokio::task::spawn_blocking(move || {
@@ -359,7 +358,7 @@ impl Loop {
         };
         self.tell_errors(&round, self.mode == StatusMode::PerNode && self.reporter.has(&objects), now);
         self.reporter.want(self.mode, objects, now);
-        self.ready.is_there(ROUND);
+        self.ready.reached(Condition::FirstRound);
         let written: u64 = round.updated.values().sum();
         tracing::debug!(profiles = round.standings.len(), written, took = ?round.took, "looked at the host");
     }

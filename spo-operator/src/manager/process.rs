@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::names,
     metrics::{self, ClusterMetrics},
-    process::{self, Common, Error, Readiness, certificate::Certificates, serve},
+    process::{self, Common, Condition, Error, Readiness, certificate::Certificates, serve},
     render,
 };
 
@@ -49,8 +49,10 @@ pub struct Arguments {
     #[arg(long, env = "SPO_STATIC_WEBHOOK")]
     static_webhook: bool,
     /// Accepted for manifests of the existing operator: false means --static-webhook.
-    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    #[arg(short, long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     webhook: bool,
+    #[command(flatten)]
+    former: Former,
     /// The port of /metrics; absent means that none are served, 0 takes a free one, which the log names.
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<u16>,
@@ -65,6 +67,39 @@ pub struct Arguments {
     kubelet_dir: String,
 }
 
+/// Flags of the existing operator without effect here: a manager has all its controllers, or it would not do its work.
+#[derive(Args, Clone, Debug)]
+struct Former {
+    /// Accepted for manifests of the existing operator, without effect.
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_short_help = true)]
+    with_nodestatus_controller: bool,
+    /// Accepted for manifests of the existing operator, without effect.
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_short_help = true)]
+    with_spod_controller: bool,
+    /// Accepted for manifests of the existing operator, without effect.
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_short_help = true)]
+    with_workload_annotator: bool,
+    /// Accepted for manifests of the existing operator, without effect.
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_short_help = true)]
+    with_recording_merger: bool,
+}
+
+impl Former {
+    /// Says which of them would have switched something off.
+    fn tell(&self) {
+        for (flag, on) in [
+            ("--with-nodestatus-controller", self.with_nodestatus_controller),
+            ("--with-spod-controller", self.with_spod_controller),
+            ("--with-workload-annotator", self.with_workload_annotator),
+            ("--with-recording-merger", self.with_recording_merger),
+        ] {
+            if !on {
+                tracing::warn!("{flag}=false has no effect");
+            }
+        }
+    }
+}
+
 /// Works until the process is told to end.
 ///
 /// # Errors
@@ -76,8 +111,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
 async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Error> {
     let common = &arguments.common;
     let namespaces = common.namespaces()?;
-    let readiness = Readiness::waiting_for([API]);
-    let probes = process::listen(common.health_port).await?;
+    arguments.former.tell();
+    let readiness = Readiness::waiting_for([Condition::ApiServer]);
+    let probes = process::listen("--health-port", common.health_port).await?;
     tracing::info!(probes = %probes.local_addr()?, "serving");
     let served = serve::serve(probes, None, readiness.probes(), serve::Limits::default(), stop.clone());
     let served = tokio::spawn(served);
@@ -92,7 +128,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         namespace: common.operator_namespace.to_string(),
         image: arguments.image.clone(),
         kubelet_dir: arguments.kubelet_dir.clone(),
-        restrict_to: common.restrict_to_namespace.join(","),
+        restrict_to: common.restricted().join(","),
         service_ca: arguments.certificates == trust::Source::ServiceCa,
         cluster_scope: common.profiles() == spo_model::kind::Scope::Cluster,
         ..Surroundings::default()
@@ -135,7 +171,7 @@ async fn serve_metrics(
     client: &Client,
     stop: &CancellationToken,
 ) -> Result<JoinHandle<()>, Error> {
-    let listener = process::listen(port).await?;
+    let listener = process::listen("--metrics-port", port).await?;
     tracing::info!(metrics = %listener.local_addr()?, "serving");
     let tls = match arguments.with_insecure_metrics_access {
         true => None,
@@ -152,13 +188,11 @@ async fn serve_metrics(
     Ok(tokio::spawn(serve::serve(listener, tls, router, limits, stop.clone())))
 }
 
-const API: &str = "the API server";
-
 /// A replica is ready once the API server answers, leading or not.
 async fn reached(client: Client, readiness: Readiness, stop: CancellationToken) {
     loop {
         if client.apiserver_version().await.is_ok() {
-            readiness.is_there(API);
+            readiness.reached(Condition::ApiServer);
             return;
         }
         let wait = tokio::time::sleep(std::time::Duration::from_secs(1));

@@ -433,7 +433,7 @@ impl Controller {
     /// Deletes what this SPOD owns and does not ask for any more.
     async fn prune(&mut self, uid: &str, wanted: &BTreeSet<Key>, is_static: bool) {
         // Where somebody else takes care of the webhook, its objects are theirs, whoever made them.
-        let webhook = [names::WEBHOOK, names::WEBHOOK_SERVICE];
+        let webhook = [names::WEBHOOK, names::WEBHOOK_SERVICE, names::CONVERSION_SERVICE];
         for key in self.objects.superfluous(uid, wanted) {
             if is_static && webhook.contains(&key.1.as_str()) {
                 continue;

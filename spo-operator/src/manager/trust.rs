@@ -431,7 +431,7 @@ pub fn servers(namespace: &str) -> Vec<Server> {
         Server { secret: secret.to_owned(), names: names.collect() }
     };
     vec![
-        server(names::WEBHOOK_SECRET, &[names::WEBHOOK_SERVICE]),
+        server(names::WEBHOOK_SECRET, &[names::WEBHOOK_SERVICE, names::CONVERSION_SERVICE]),
         server(names::METRICS_SECRET, &[names::METRICS_SERVICE, MANAGER_SERVICE]),
     ]
 }
@@ -441,11 +441,15 @@ pub fn servers(namespace: &str) -> Vec<Server> {
 /// service CA.
 fn definition_patch(conversion: &Value, injected: bool, anchor: &Anchor, namespace: &str) -> Option<Value> {
     let config = conversion.pointer("/webhook/clientConfig")?;
-    if conversion["strategy"] != "Webhook" || config["service"]["name"] != names::WEBHOOK_SERVICE {
+    let ours = [names::CONVERSION_SERVICE, names::WEBHOOK_SERVICE];
+    if conversion["strategy"] != "Webhook" || !ours.iter().any(|name| config["service"]["name"] == *name) {
         return None;
     }
-    let mut wanted = json!({ "service": { "namespace": namespace } });
-    let mut same = config["service"]["namespace"] == namespace;
+    // The certificates of the service CA are for one Service only.
+    let service =
+        if *anchor == Anchor::Injected { names::WEBHOOK_SERVICE } else { names::CONVERSION_SERVICE };
+    let mut wanted = json!({ "service": { "name": service, "namespace": namespace } });
+    let mut same = config["service"]["namespace"] == namespace && config["service"]["name"] == service;
     if let Anchor::Bundle(pem) = anchor {
         let bytes = serde_json::to_value(ByteString(pem.as_bytes().to_vec())).ok()?;
         same &= config["caBundle"] == bytes;
@@ -502,12 +506,15 @@ mod tests {
     fn a_definition_is_patched_only_where_it_differs() {
         let ours = Anchor::Bundle("CA".to_owned());
         let patch = |conversion: &Value| definition_patch(conversion, false, &ours, "spo");
-        let found = patch(&conversion("webhook-service", None)).expect("a patch");
+        let found = patch(&conversion("webhook-conversion", None)).expect("a patch");
         let config = &found["spec"]["conversion"]["webhook"]["clientConfig"];
         assert_eq!(config["caBundle"], "Q0E=");
-        assert_eq!(patch(&conversion("webhook-service", Some("CA"))), None);
-        assert!(patch(&conversion("webhook-service", Some("old"))).is_some());
-        let moved = definition_patch(&conversion("webhook-service", Some("CA")), false, &ours, "other");
+        assert_eq!(patch(&conversion("webhook-conversion", Some("CA"))), None);
+        assert!(patch(&conversion("webhook-conversion", Some("old"))).is_some());
+        let moved = patch(&conversion("webhook-service", Some("CA"))).expect("a patch");
+        let service = &moved["spec"]["conversion"]["webhook"]["clientConfig"]["service"];
+        assert_eq!(service["name"], "webhook-conversion", "the existing operator has one Service for both");
+        let moved = definition_patch(&conversion("webhook-conversion", Some("CA")), false, &ours, "other");
         assert!(moved.is_some(), "the existing operator writes one namespace into its manifests");
         for foreign in [conversion("another", None), json!({ "strategy": "None" }), json!(null)] {
             assert_eq!(patch(&foreign), None);

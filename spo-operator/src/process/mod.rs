@@ -1,13 +1,14 @@
 //! What every process of the operator has: flags, log, the end, ports, probes, certificates.
 
 pub mod certificate;
+mod pulse;
 pub mod serve;
 
 use std::{
     future::Future,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::names;
 use certificate::{Certificates, TlsVersion};
+
+pub use self::pulse::{Beat, INTERVAL, Pulse};
 
 /// Why a process cannot start or go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -38,6 +41,9 @@ pub struct Common {
     /// The namespaces that are looked at, separated by commas; empty means all. The operator's own is always one.
     #[arg(long, env = "RESTRICT_TO_NAMESPACE", value_name = "NAMESPACES", value_delimiter = ',')]
     pub restrict_to_namespace: Vec<String>,
+    /// The same, as the Operator Lifecycle Manager gives it; the other comes first.
+    #[arg(long, env = "WATCH_NAMESPACE", value_name = "NAMESPACES", value_delimiter = ',', hide = true)]
+    pub watch_namespace: Vec<String>,
     /// The port of /livez and /readyz, without TLS; 0 takes a free one, which the log names.
     #[arg(long, default_value_t = names::HEALTH_PORT)]
     pub health_port: u16,
@@ -55,14 +61,24 @@ impl Common {
         }
     }
 
+    /// The namespaces that were given, without the operator's own; none means all.
+    pub fn restricted(&self) -> Vec<&str> {
+        fn names(list: &[String]) -> Vec<&str> {
+            list.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect()
+        }
+        match names(&self.restrict_to_namespace) {
+            own if own.is_empty() => names(&self.watch_namespace),
+            own => own,
+        }
+    }
+
     /// The namespaces that are looked at: `None` for all. By whole names, each once.
     ///
     /// # Errors
     /// A text that is no name of a namespace.
     pub fn namespaces(&self) -> Result<Option<Vec<NamespaceName>>, Error> {
         let mut names = Vec::new();
-        for text in self.restrict_to_namespace.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
-        {
+        for text in self.restricted() {
             names.push(text.parse().map_err(|e| format!("--restrict-to-namespace {text:?}: {e}"))?);
         }
         if names.is_empty() {
@@ -124,34 +140,52 @@ where
 
 /// Logs to standard error; `RUST_LOG` has the last word.
 fn log(verbosity: u8) {
+    let verbosity = verbosity.max(LEAST.get().copied().unwrap_or_default());
     let default = if verbosity == 0 { "info" } else { "info,spo_operator=debug,spo_node=debug" };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, problem) = match wanted.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (tracing_subscriber::EnvFilter::new(default), None),
+        Err(error) => (tracing_subscriber::EnvFilter::new(default), Some(error)),
+    };
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
     // Whoever embeds this may have done so already.
     let _ = subscriber.try_init();
     tracing::info!(verbosity, "Set logging verbosity to {verbosity}");
+    if let Some(error) = problem {
+        tracing::warn!(%error, "RUST_LOG is {wanted:?}, which cannot be read; {default:?} holds");
+    }
 }
 
-/// Listens on every address, IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6.
+/// Makes processes log so much, whatever their own flags say; to be called before [`run`].
+pub fn log_at_least(verbosity: u8) {
+    // Whoever comes first has said it.
+    let _ = LEAST.set(verbosity);
+}
+
+static LEAST: OnceLock<u8> = OnceLock::new();
+
+/// Listens on a port, which a flag chose, at every address, IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6.
 ///
 /// # Errors
 /// The port cannot be had.
-pub async fn listen(port: u16) -> Result<TcpListener, ListenError> {
+pub async fn listen(flag: &'static str, port: u16) -> Result<TcpListener, ListenError> {
     let listening = match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
             TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
         }
         listening => listening,
     };
-    listening.map_err(|source| ListenError { port, source })
+    listening.map_err(|source| ListenError { flag, port, source })
 }
 
 /// A port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on port {port}: {source}; the flags that end in `port` choose another one")]
+#[error("cannot listen on port {port}: {source}; {flag} chooses another one")]
 pub struct ListenError {
+    /// The flag that chose it.
+    pub flag: &'static str,
     /// The port.
     pub port: u16,
     /// Why.
@@ -198,41 +232,72 @@ pub fn end_of_process() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// What has to be there before a process is ready; `/readyz` names what is not.
+/// Something that a process has to reach before it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The API server answers.
+    ApiServer,
+    /// What is watched has been listed.
+    Caches,
+    /// The node has been looked at.
+    FirstRound,
+}
+
+impl Condition {
+    /// For people.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "the API server",
+            Self::Caches => "the caches",
+            Self::FirstRound => "the first look at the host",
+        }
+    }
+}
+
+/// What has to be reached before a process is ready; `/readyz` names what is not.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Vec<&'static str>>>);
+pub struct Readiness {
+    missing: Arc<Mutex<Vec<Condition>>>,
+    pulse: Pulse,
+}
 
 impl Readiness {
-    /// Not ready before each of these is [`Self::is_there`].
-    pub fn waiting_for(what: impl IntoIterator<Item = &'static str>) -> Self {
-        Self(Arc::new(Mutex::new(what.into_iter().collect())))
+    /// Not ready before each of these is [`Self::reached`].
+    pub fn waiting_for(conditions: impl IntoIterator<Item = Condition>) -> Self {
+        Self { missing: Arc::new(Mutex::new(conditions.into_iter().collect())), pulse: Pulse::default() }
     }
 
-    /// Takes note that something is there.
-    pub fn is_there(&self, what: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|missing| *missing != what);
+    /// Takes note that a condition holds, from now on.
+    pub fn reached(&self, condition: Condition) {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).retain(|missing| *missing != condition);
     }
 
     /// What is missing.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn missing(&self) -> Vec<Condition> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The loops of the process, which `/livez` asks about.
+    pub const fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// `/livez`, `/readyz`, and `/healthz` as the existing operator has it.
     pub fn probes(&self) -> Router {
-        let this = self.clone();
+        let (this, pulse) = (self.clone(), self.pulse.clone());
         let ready = move || async move {
             match this.missing().as_slice() {
                 [] => "ok\n".into_response(),
                 missing => {
-                    let text = format!("waiting for {}\n", missing.join(", "));
+                    let names: Vec<_> = missing.iter().map(|condition| condition.name()).collect();
+                    let text = format!("waiting for {}\n", names.join(", "));
                     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
                 }
             }
         };
-        Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
-            .route("/healthz", get(|| async { "ok\n" }))
+        self.pulse
+            .probe()
+            .route("/healthz", get(move || async move { pulse.answer() }))
             .route("/readyz", get(ready))
     }
 }
@@ -265,11 +330,30 @@ mod tests {
     }
 
     #[test]
+    fn the_namespaces_of_the_lifecycle_manager_hold_where_there_are_no_others() {
+        let restricted = |flags: &[&str]| {
+            let all = ["x", "--operator-namespace", "spo"].iter().chain(flags);
+            Flags::parse_from(all).common.restricted().join(",")
+        };
+        assert_eq!(restricted(&["--watch-namespace", "a, b"]), "a,b");
+        assert_eq!(restricted(&["--watch-namespace", "a", "--restrict-to-namespace", "c"]), "c");
+        assert_eq!(restricted(&["--watch-namespace", "a", "--restrict-to-namespace", ""]), "a");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_told_with_its_flag() {
+        let taken = listen("--port", 0).await.expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let error = listen("--health-port", port).await.expect_err("it is taken").to_string();
+        assert!(error.contains(&port.to_string()) && error.contains("--health-port"), "{error}");
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
-        let ready = Readiness::waiting_for(["caches", "a certificate"]);
-        ready.is_there("caches");
-        assert_eq!(ready.missing(), ["a certificate"]);
-        ready.is_there("a certificate");
+        let ready = Readiness::waiting_for([Condition::Caches, Condition::FirstRound]);
+        ready.reached(Condition::Caches);
+        assert_eq!(ready.missing(), [Condition::FirstRound]);
+        ready.reached(Condition::FirstRound);
         assert!(ready.missing().is_empty());
     }
 }

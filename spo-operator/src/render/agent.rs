@@ -184,7 +184,7 @@ impl Pod<'_> {
     /// Makes the directories on the host that the agent cannot make itself.
     fn enabler(&self) -> Value {
         let arguments = ["non-root-enabler".to_owned()];
-        let mut container = container("non-root-enabler", &arguments, 0, self.spec, self.environment);
+        let mut container = container("non-root-enabler", &arguments, self.spec, self.environment);
         self.add_kubelet_dir(&mut container);
         container["securityContext"] = json!({
             "runAsUser": 0,
@@ -211,8 +211,7 @@ impl Pod<'_> {
     }
 
     fn agent(&self) -> Value {
-        let mut container =
-            container(names::OPERATOR, &self.agent_arguments(), 0, self.spec, self.environment);
+        let mut container = container(names::OPERATOR, &self.agent_arguments(), self.spec, self.environment);
         if let Some(variables) = container["env"].as_array_mut() {
             variables.insert(0, field("NODE_NAME", "spec.nodeName"));
             // Which settings count, and whose end is that of the agent.
@@ -352,9 +351,9 @@ impl Pod<'_> {
             ];
             all.push(("json-enricher", flags.into_iter().flatten().collect(), true));
         }
-        let build = |(i, (name, flags, logs)): (usize, (&'static str, Vec<String>, bool))| {
+        let build = |(name, flags, logs): (&'static str, Vec<String>, bool)| {
             let arguments: Vec<String> = [name.to_owned()].into_iter().chain(flags).collect();
-            let mut container = container(name, &arguments, i + 1, self.spec, self.environment);
+            let mut container = container(name, &arguments, self.spec, self.environment);
             if let Some(variables) = container["env"].as_array_mut() {
                 variables.insert(0, field("NODE_NAME", "spec.nodeName"));
             }
@@ -363,7 +362,7 @@ impl Pod<'_> {
             container["resources"] = resources("20m", "32Mi", "128Mi");
             (container, self.recorder_mounts(logs))
         };
-        all.into_iter().enumerate().map(build).collect()
+        all.into_iter().map(build).collect()
     }
 
     fn recorder_mounts(&self, logs: bool) -> Vec<Mount> {

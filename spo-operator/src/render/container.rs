@@ -6,11 +6,10 @@ use spo_model::daemon::DaemonSpec;
 use super::Environment;
 use crate::cluster::names;
 
-/// A container of the operator's image; `index` tells its profiler's port from that of others in its pod.
+/// A container of the operator's image.
 pub(super) fn container(
     name: &str,
     arguments: &[String],
-    index: usize,
     spec: &DaemonSpec,
     environment: &Environment,
 ) -> Value {
@@ -18,7 +17,7 @@ pub(super) fn container(
         "name": name,
         "image": environment.image,
         "args": arguments,
-        "env": variables(index, spec, environment),
+        "env": variables(spec, environment),
         "securityContext": unprivileged(),
         // What a process says last is its error; `kubectl describe` then shows it.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -73,17 +72,13 @@ pub(super) fn variable(name: &str, value: &str) -> Value {
     json!({ "name": name, "value": value })
 }
 
-fn variables(index: usize, spec: &DaemonSpec, environment: &Environment) -> Value {
+fn variables(spec: &DaemonSpec, environment: &Environment) -> Value {
     let mut all = vec![
         field("OPERATOR_NAMESPACE", "metadata.namespace"),
         field("POD_NAME", "metadata.name"),
         variable("SPO_VERBOSITY", &spec.verbosity.unwrap_or(0).min(255).to_string()),
     ];
     all.extend(scope(environment));
-    if spec.enable_profiling == Some(true) {
-        all.push(variable("SPO_PROFILING", "true"));
-        all.push(variable("SPO_PROFILING_PORT", &(6060 + index).to_string()));
-    }
     Value::Array(all)
 }
 

@@ -151,7 +151,7 @@ pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
     if webhook == Webhook::Static {
         arguments.push("--webhook=false".to_owned());
     }
-    let mut container = container(names::OPERATOR, &arguments, 0, &DaemonSpec::default(), environment);
+    let mut container = container(names::OPERATOR, &arguments, &DaemonSpec::default(), environment);
     if let Some(variables) = container["env"].as_array_mut() {
         variables.push(variable("SPO_IMAGE", &environment.image));
         variables.push(variable("KUBELET_DIR", &environment.kubelet_dir));

@@ -78,8 +78,10 @@ fn node_of(object: &str) -> String {
     )
 }
 
-/// What may connect: the API server to webhooks, whoever scrapes to metrics, kubelets to probes; from the pods, the API
-/// server and DNS.
+/// What may connect: the API server to webhooks, whoever scrapes to metrics; from the pods, the API server and DNS.
+///
+/// There is no rule for probes: what comes from a pod's own node is always let through (Kubernetes, "Network Policies"),
+/// and nobody but the kubelet has to ask.
 pub(super) fn network(namespace: &str) -> Vec<Value> {
     let policy = |name: &str, selector: Value, types: &[&str], rules: Value| {
         let mut policy = object("networking.k8s.io/v1", "NetworkPolicy", Some(namespace), name, "network");
@@ -97,25 +99,15 @@ pub(super) fn network(namespace: &str) -> Vec<Value> {
     let tcp = |ports: &[u16]| -> Vec<Value> {
         ports.iter().map(|port| json!({ "protocol": "TCP", "port": port })).collect()
     };
-    let serving = [names::HTTPS_PORT, names::HEALTH_PORT];
+    let serving = json!({ "ingress": [{ "ports": tcp(&[names::HTTPS_PORT]) }] });
     // The ports of API servers, as distributions have them; policies see the port behind the Service.
     let mut out = tcp(&[443, 6443, 8443, 16443, 53]);
     out.push(json!({ "protocol": "UDP", "port": 53 }));
     vec![
         policy("spo-deny", every.clone(), &["Ingress", "Egress"], json!({})),
         policy("spo-api-server", every, &["Egress"], json!({ "egress": [{ "ports": out }] })),
-        policy(
-            "spo-manager",
-            pods(names::OPERATOR),
-            &["Ingress"],
-            json!({ "ingress": [{ "ports": tcp(&[names::HEALTH_PORT, names::HTTPS_PORT]) }] }),
-        ),
-        policy(
-            "spo-webhook",
-            pods(names::WEBHOOK),
-            &["Ingress"],
-            json!({ "ingress": [{ "ports": tcp(&serving) }] }),
-        ),
-        policy("spo-agent", agents, &["Ingress"], json!({ "ingress": [{ "ports": tcp(&serving) }] })),
+        policy("spo-manager", pods(names::OPERATOR), &["Ingress"], serving.clone()),
+        policy("spo-webhook", pods(names::WEBHOOK), &["Ingress"], serving.clone()),
+        policy("spo-agent", agents, &["Ingress"], serving),
     ]
 }

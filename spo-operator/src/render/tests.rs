@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use spo_model::{convert, object::AnyObject};
+use spo_model::{convert, kind::Scope, object::AnyObject};
 
 use super::*;
 
@@ -250,6 +250,78 @@ fn the_service_ca_is_asked_by_annotations() {
     assert!(!text.contains("caBundle"));
     // Its Secrets have no `ca.crt`.
     assert!(!text.contains("\"key\":\"ca.crt\""), "{text}");
+}
+
+/// Admission is asked of replicas that can decide; conversion of all, since it may be what fills their caches.
+#[test]
+fn admission_and_conversion_are_asked_through_services_of_their_own() {
+    let publishes = |environment: &Environment| -> Vec<(String, bool)> {
+        let objects = render(json!({}), environment).into_iter();
+        let services =
+            objects.filter(|o| o["kind"] == "Service" && o["spec"]["selector"]["name"] == names::WEBHOOK);
+        let of = |service: Value| {
+            let name = service["metadata"]["name"].as_str().expect("a name").to_owned();
+            (name, service["spec"]["publishNotReadyAddresses"] == true)
+        };
+        services.map(of).collect()
+    };
+    assert_eq!(
+        publishes(&environment()),
+        [("webhook-service".to_owned(), false), ("webhook-conversion".to_owned(), true)]
+    );
+    // The service CA has a certificate for one of them only, so that has to do for both.
+    let openshift = Environment { service_ca: true, ..environment() };
+    assert_eq!(publishes(&openshift), [("webhook-service".to_owned(), true)]);
+    for definition in spo_model::crd::definitions(Scope::Namespaced) {
+        let conversion = definition.spec.conversion.expect("a conversion").webhook.expect("a webhook");
+        let service = conversion.client_config.expect("a client").service.expect("a Service");
+        assert_eq!(service.name, names::CONVERSION_SERVICE);
+    }
+}
+
+/// What the webhook does not watch it cannot answer for.
+#[test]
+fn only_namespaces_that_are_looked_at_are_asked_about() {
+    let hooks = |environment: &Environment, spec: Value| -> Vec<Value> {
+        let objects = render(spec, environment);
+        let kinds = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+        let all =
+            kinds.iter().flat_map(|kind| of_kind(&objects, kind)["webhooks"].as_array().expect("webhooks"));
+        all.cloned().collect()
+    };
+    let few = Environment { restrict_to: "a, b,".to_owned(), ..environment() };
+    let only = json!({ "key": "kubernetes.io/metadata.name", "operator": "In",
+        "values": ["a", "b", "security-profiles-operator"] });
+    // Nor by a selector that replaces ours.
+    let own = json!({ "webhook": { "options": [{ "name": "binding.spo.io",
+        "namespaceSelector": { "matchLabels": { "x": "y" } } }] } });
+    for spec in [json!({}), own] {
+        let all = hooks(&few, spec);
+        assert_eq!(all.len(), 5);
+        for hook in all {
+            let expressions =
+                hook["namespaceSelector"]["matchExpressions"].as_array().expect("expressions").clone();
+            assert!(expressions.contains(&only), "{hook}");
+        }
+    }
+    for hook in hooks(&Environment { restrict_to: " ,".to_owned(), ..environment() }, json!({})) {
+        assert!(!hook.to_string().contains("\"a\""), "{hook}");
+        assert_eq!(
+            hook["namespaceSelector"],
+            hooks(&environment(), json!({}))
+                .into_iter()
+                .find(|other| other["name"] == hook["name"])
+                .expect("the same")["namespaceSelector"]
+        );
+    }
+}
+
+/// A kubelet asks from the node, which no policy keeps out; nobody else has to ask.
+#[test]
+fn no_policy_opens_the_port_of_the_probes() {
+    for policy in policy::network(names::OPERATOR) {
+        assert!(!policy["spec"]["ingress"].to_string().contains("8085"), "{policy}");
+    }
 }
 
 /// Selectors find the pods they are for, whatever the SPOD is called.

@@ -3,7 +3,7 @@
 //! A webhook that is down must never keep the operator from coming back, nor anything from being deleted:
 //!
 //! * nothing is asked about deletions, nor about objects that are being deleted;
-//! * pods of the operator's own namespace are never sent;
+//! * pods of the operator's own namespace are never sent, nor anything of a namespace that is not looked at;
 //! * objects of the operator's own namespace (the SPOD above all) are validated by a webhook of their own that is
 //!   skipped while it cannot be reached.
 
@@ -26,7 +26,13 @@ use crate::cluster::names;
 
 /// The Service, the Deployment and its disruption budget.
 pub(super) fn workload(spec: &DaemonSpec, environment: &Environment) -> Vec<Value> {
-    vec![service(environment), deployment(spec, environment), WEBHOOK.budget(&environment.namespace)]
+    let mut objects = vec![admission(environment)];
+    // The service CA makes a certificate for one Service.
+    if !environment.service_ca {
+        objects.push(service(names::CONVERSION_SERVICE, true, environment));
+    }
+    objects.extend([deployment(spec, environment), WEBHOOK.budget(&environment.namespace)]);
+    objects
 }
 
 /// Both webhook configurations.
@@ -34,7 +40,8 @@ pub(super) fn configurations(spec: &DaemonSpec, environment: &Environment) -> Ve
     let options = spec.webhook.as_ref().and_then(|webhook| webhook.options.as_deref()).unwrap_or_default();
     let configuration = |kind: &str, name: &str, webhooks: Vec<Value>| {
         let mut all = object("admissionregistration.k8s.io/v1", kind, None, name, "webhook");
-        all["webhooks"] = webhooks.into_iter().map(|webhook| adjusted(webhook, options)).collect();
+        let finished = |webhook| watched(adjusted(webhook, options), environment);
+        all["webhooks"] = webhooks.into_iter().map(finished).collect();
         service_ca::inject(&mut all, environment);
         if let Some(owner) = &environment.owner {
             all["metadata"]["ownerReferences"] = json!([owner]);
@@ -48,24 +55,32 @@ pub(super) fn configurations(spec: &DaemonSpec, environment: &Environment) -> Ve
     ]
 }
 
-fn service(environment: &Environment) -> Value {
-    let mut service =
-        object("v1", "Service", Some(&environment.namespace), names::WEBHOOK_SERVICE, "webhook");
-    service["spec"] = json!({
-        "selector": { names::APP_LABEL: names::OPERATOR, "name": names::WEBHOOK },
-        "ports": [{ "name": "https", "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
-        // A replica is ready once its caches are filled. The API server may have to convert what fills them.
-        "publishNotReadyAddresses": true,
-    });
+/// What admission is asked through: a replica without caches would have to refuse.
+fn admission(environment: &Environment) -> Value {
+    let mut service = service(names::WEBHOOK_SERVICE, environment.service_ca, environment);
     service_ca::serve(&mut service, names::WEBHOOK_SECRET, environment);
     service
 }
 
+/// A Service of the replicas. A replica is ready once its caches are filled; the API server may have to convert what
+/// fills them, so conversion has to reach those that are not.
+fn service(name: &str, not_ready_too: bool, environment: &Environment) -> Value {
+    let mut service = object("v1", "Service", Some(&environment.namespace), name, "webhook");
+    service["spec"] = json!({
+        "selector": { names::APP_LABEL: names::OPERATOR, "name": names::WEBHOOK },
+        "ports": [{ "name": "https", "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
+        "publishNotReadyAddresses": not_ready_too,
+    });
+    service
+}
+
 fn deployment(spec: &DaemonSpec, environment: &Environment) -> Value {
-    let mut container = container(names::WEBHOOK, &["webhook".to_owned()], 0, spec, environment);
+    let mut container = container(names::WEBHOOK, &["webhook".to_owned()], spec, environment);
     container["ports"] = json!([{ "name": "https", "containerPort": names::HTTPS_PORT, "protocol": "TCP" }]);
     add_probes(&mut container);
-    container["resources"] = resources("50m", "24Mi", "128Mi");
+    // More than the server's own limits add up to (`webhook::server::Limits`): 352 MiB for what is asked, 64 MiB for
+    // connections, and the caches.
+    container["resources"] = resources("50m", "24Mi", "512Mi");
     container["volumeMounts"] = json!([{ "name": "certificate", "mountPath": names::WEBHOOK_CERTIFICATE_DIR,
         "readOnly": true }]);
     let volumes = json!([{ "name": "certificate",
@@ -83,6 +98,25 @@ fn adjusted(mut webhook: Value, options: &[WebhookOptions]) -> Value {
         put(&mut webhook, "failurePolicy", own.failure_policy.map(|policy| json!(policy)));
         put(&mut webhook, "namespaceSelector", data(own.namespace_selector.as_ref()));
         put(&mut webhook, "objectSelector", data(own.object_selector.as_ref()));
+    }
+    webhook
+}
+
+/// A webhook that is asked about the namespaces that are looked at only: of others it knows no binding and no base, and
+/// would let through what it should not.
+fn watched(mut webhook: Value, environment: &Environment) -> Value {
+    let names = environment.restrict_to.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let mut names: Vec<&str> = names.chain([environment.namespace.as_str()]).collect();
+    names.sort_unstable();
+    names.dedup();
+    if environment.restrict_to.trim_matches([',', ' ']).is_empty() {
+        return webhook;
+    }
+    let only = json!({ "key": NAMESPACE, "operator": "In", "values": names });
+    let selector = &mut webhook["namespaceSelector"];
+    match selector.get_mut("matchExpressions").and_then(Value::as_array_mut) {
+        Some(expressions) => expressions.push(only),
+        None => selector["matchExpressions"] = json!([only]),
     }
     webhook
 }

@@ -9,8 +9,11 @@
 //!
 //! Two bindings of one rank: the first by name, with a warning that names the other.
 //!
-//! A binding whose profile does not exist refuses the pod. A profile that exists and is not installed does not: the
-//! kubelet starts no container without its file, so nothing runs unconfined, and it starts once the file is there.
+//! A binding whose profile does not exist refuses the pod. A profile that exists and is not installed does not: no
+//! container is started with a seccomp file, an AppArmor profile or an SELinux type that its node does not have, so
+//! nothing runs unconfined, and it starts once the node has it. The names of AppArmor and SELinux are those of the
+//! node, though, whatever the namespace: a pod is refused while another profile has the name or is to get it
+//! ([`Index::name_of_another`]), since it would run under that one.
 //!
 //! No pod is exempt, whatever its labels say. Pods for Windows are left alone: a node with Linux refuses them.
 //!
@@ -233,11 +236,13 @@ impl Work<'_> {
             });
             return None;
         };
-        if self.index.is_name_of_another(profile) {
+        if self.index.name_of_another(profile).is_some() {
+            // Not whose it is: that is another tenant's business.
+            let state = waits(profile).unwrap_or_default();
             self.refusals.entry(binding.name.clone()).or_insert_with(|| {
                 format!(
-                    "{by} applies to {who}, but {kind} {} is in state Error and another profile holds the name \
-                     {:?} on the nodes; rename the profile",
+                    "{by} applies to {who}, but {kind} {} is {state} and another profile holds the name {:?} on the \
+                     nodes; rename the profile",
                     profile.key, profile.usage
                 )
             });

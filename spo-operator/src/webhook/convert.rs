@@ -1,9 +1,9 @@
 //! Conversion: ConversionReview of `apiextensions.k8s.io/v1` and `v1beta1`.
 //!
-//! All objects of a request or none, in their order. Needs no index, so it works from the first moment on.
+//! All objects of a request or none, in their order; one at a time is in memory as more than text. Needs no index, so it works from the first moment on.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use spo_model::{Diagnostic, convert::convert as convert_document, kind::GROUP, kind::Version};
 
 use super::review::{Malformed, clip, envelope};
@@ -15,37 +15,40 @@ use super::review::{Malformed, clip, envelope};
 /// answer, not an error.
 pub fn answer(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     let (api_version, request) = envelope(bytes, "ConversionReview", &VERSIONS)?;
-    let request: Request = serde_json::from_value(request).map_err(|e| Malformed::Request(e.to_string()))?;
+    let request: Request<'_> =
+        serde_json::from_str(request.get()).map_err(|e| Malformed::Request(e.to_string()))?;
     if request.uid.is_empty() {
         return Err(Malformed::Request("the uid is empty".to_owned()));
     }
-    let response = match convert_all(&request) {
-        Ok(objects) => json!({
-            "uid": request.uid, "convertedObjects": objects, "result": {"status": "Success"},
-        }),
-        Err(message) => json!({
-            "uid": request.uid,
-            "convertedObjects": [],
-            "result": {"status": "Failure", "code": 422, "reason": "Invalid", "message": clip(&message, MESSAGE_LENGTH)},
-        }),
-    };
-    let review = json!({ "apiVersion": api_version, "kind": "ConversionReview", "response": response });
-    serde_json::to_vec(&review).map_err(|e| Malformed::Json(e.to_string()))
+    match convert_all(&api_version, &request) {
+        Ok(review) => Ok(review),
+        Err(message) => {
+            let result = json!({
+                "status": "Failure", "code": 422, "reason": "Invalid", "message": clip(&message, MESSAGE_LENGTH),
+            });
+            let response = json!({ "uid": request.uid, "convertedObjects": [], "result": result });
+            let review =
+                json!({ "apiVersion": api_version, "kind": "ConversionReview", "response": response });
+            serde_json::to_vec(&review).map_err(|e| Malformed::Json(e.to_string()))
+        }
+    }
 }
 
 #[derive(Deserialize)]
-struct Request {
+struct Request<'a> {
     uid: String,
     #[serde(rename = "desiredAPIVersion")]
     desired_api_version: String,
-    #[serde(default)]
-    objects: Vec<Value>,
+    /// As text: of all these objects one at a time is parsed.
+    #[serde(borrow, default)]
+    objects: Vec<&'a RawValue>,
 }
 
 const VERSIONS: [&str; 2] = ["apiextensions.k8s.io/v1", "apiextensions.k8s.io/v1beta1"];
 const MESSAGE_LENGTH: usize = 8 << 10;
 
-fn convert_all(request: &Request) -> Result<Vec<Value>, String> {
+/// The answer with every object, written one after the other.
+fn convert_all(api_version: &str, request: &Request<'_>) -> Result<Vec<u8>, String> {
     let desired = &request.desired_api_version;
     let version: Version = match desired.split_once('/') {
         Some((GROUP, version)) => {
@@ -53,14 +56,39 @@ fn convert_all(request: &Request) -> Result<Vec<Value>, String> {
         }
         _ => return Err(format!("the desired version {:?} is not of group {GROUP}", clip(desired, 120))),
     };
-    let convert = |object: &Value| {
-        convert_document(object, version).map_err(|problems| {
-            let text: Vec<String> = problems.iter().map(Diagnostic::to_string).collect();
-            format!("{} to {version}: {}", identity(object), text.join("; "))
-        })
-    };
-    request.objects.iter().map(convert).collect()
+    let length: usize = request.objects.iter().map(|object| object.get().len()).sum();
+    let mut answer = Vec::with_capacity(length + length / 4 + 1024);
+    let json = |text: &str| Value::from(text).to_string();
+    let (api_version, uid) = (json(api_version), json(&request.uid));
+    answer.extend_from_slice(
+        format!(
+            r#"{{"apiVersion":{api_version},"kind":"ConversionReview","response":{{"uid":{uid},"result":{{"status":"Success"}},"convertedObjects":["#
+        )
+        .as_bytes(),
+    );
+    for (number, object) in request.objects.iter().enumerate() {
+        let object: Value =
+            serde_json::from_str(object.get()).map_err(|e| format!("object {number}: {e}"))?;
+        let converted = convert_document(&object, version).map_err(|problems| {
+            let text: Vec<String> = problems.iter().take(MOST_PROBLEMS).map(Diagnostic::to_string).collect();
+            format!("{} to {version}: {}", identity(&object), text.join("; "))
+        })?;
+        if number > 0 {
+            answer.push(b',');
+        }
+        serde_json::to_writer(&mut answer, &converted).map_err(|e| e.to_string())?;
+        if answer.len() > 3 * length + SLACK {
+            return Err("the converted objects would be three times as long as the objects".to_owned());
+        }
+    }
+    answer.extend_from_slice(b"]}}");
+    Ok(answer)
 }
+
+/// What an old version cannot show travels in an annotation, which is more than most of a small object.
+const SLACK: usize = 1 << 20;
+/// More than that nobody reads.
+const MOST_PROBLEMS: usize = 25;
 
 fn identity(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(|t| clip(t, 120));

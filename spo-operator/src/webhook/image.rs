@@ -2,7 +2,7 @@
 //!
 //! The text decides first: an image that is written as the binding writes it is meant. Otherwise both texts are
 //! brought into the full form that container runtimes use (`distribution/reference`): `nginx` is
-//! `docker.io/library/nginx:latest`. A text that is no reference is only ever compared as text.
+//! `docker.io/library/nginx:latest`. Names that lead to the same registry are one. A text that is no reference is only ever compared as text.
 
 /// An image reference in its full form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ const MAX_TEXT: usize = 1024;
 /// `distribution/reference`: the longest repository.
 const MAX_REPOSITORY: usize = 255;
 const DEFAULT_REGISTRY: &str = "docker.io";
+/// Other names of the default registry that answer for its images.
+const HUB: [&str; 3] = ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
 const DEFAULT_TAG: &str = "latest";
 
 /// The first part of a name is a registry if it cannot be a folder of the default one.
@@ -90,9 +92,11 @@ fn read_registry(text: &str) -> Option<String> {
     if !good_host || !port.is_none_or(digits) {
         return None;
     }
-    // Host names do not know case; the default registry has a second name.
+    // Host names do not know case, and registries are asked by HTTPS unless a node is set up otherwise: a pod that
+    // writes its port means the same place, and must not evade a binding by it.
     let registry = text.to_ascii_lowercase();
-    Some(if registry == "index.docker.io" { DEFAULT_REGISTRY.to_owned() } else { registry })
+    let registry = registry.strip_suffix(":443").unwrap_or(&registry);
+    Some(if HUB.contains(&registry) { DEFAULT_REGISTRY.to_owned() } else { registry.to_owned() })
 }
 
 /// Lower-case letters and digits, joined by one dot, one or two underscores, or hyphens.
@@ -142,6 +146,18 @@ mod tests {
         assert!(covers("ghcr.io/a/b", "GHCR.io/a/b:latest"), "host names do not know case");
         assert!(covers("registry:5000/web", "registry:5000/web:latest"));
         assert!(covers("[::1]:5000/web", "[::1]:5000/web:latest"));
+        // Port 443 is where HTTPS goes without one.
+        for (plain, other) in [
+            ("ghcr.io/a/b:1", "ghcr.io:443/a/b:1"),
+            ("[::1]/web", "[::1]:443/web"),
+            ("nginx:1", "docker.io:443/library/nginx:1"),
+            ("nginx:1", "registry-1.docker.io/library/nginx:1"),
+            ("nginx:1", "Index.Docker.io:443/nginx:1"),
+            ("nginx:1", "registry.hub.docker.com/library/nginx:1"),
+        ] {
+            assert!(covers(plain, other) && covers(other, plain), "{other}");
+        }
+        assert!(!covers("web:443", "web"), "a tag is no port");
     }
 
     #[test]
@@ -152,7 +168,8 @@ mod tests {
             "ghcr.io/library/nginx:1.21",
             "nginx-evil:1.21",
             "localhost/nginx:1.21",
-            "docker.io:443/library/nginx:1.21",
+            "docker.io:5000/library/nginx:1.21",
+            "docker.io:80/library/nginx:1.21",
         ] {
             assert!(!covers("nginx:1.21", other), "{other}");
         }

@@ -5,14 +5,13 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use spo_model::{
     Severity, State,
     binding::BoundKind,
-    daemon::DaemonSpec,
     kind::{Kind, Scope},
     kubernetes::LabelSelector,
     names::{NamespaceName, ProfileKey},
@@ -23,7 +22,7 @@ use spo_model::{
 };
 use spo_node::compile::Library;
 
-use super::image::Reference;
+use super::{configuration::Configuration, image::Reference};
 
 /// The field of a security context that a profile goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +115,8 @@ pub struct Profile {
     pub state: Option<ProfileState>,
     /// Why it will not be installed, if it will not.
     pub absent: Option<Absent>,
+    /// When it was made, as text that sorts.
+    created: String,
 }
 
 /// Why a profile that exists is not put on nodes.
@@ -150,9 +151,9 @@ pub struct Index {
     recordings: BTreeMap<String, Vec<Recording>>,
     unreadable: BTreeMap<String, Vec<Unreadable>>,
     profiles: BTreeMap<(Kind, ProfileKey), Profile>,
-    owned: BTreeSet<(Slot, String)>,
+    users: BTreeMap<(Slot, String), Vec<(Kind, ProfileKey)>>,
     library: Library,
-    daemon: Option<DaemonSpec>,
+    configuration: Configuration,
 }
 
 impl Index {
@@ -172,25 +173,45 @@ impl Index {
             recordings: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             profiles: BTreeMap::new(),
-            owned: BTreeSet::new(),
+            users: BTreeMap::new(),
             library,
-            daemon: None,
+            configuration: Configuration::Absent,
         };
+        let mut configurations = Vec::new();
         for object in objects {
-            index.add(object);
+            match object {
+                AnyObject::SecurityProfilesOperatorDaemon(daemon) => {
+                    if daemon.metadata.namespace.as_ref() == Some(&index.settings.operator_namespace) {
+                        let settings = Configuration::Settings(Arc::new(daemon.spec.clone()));
+                        configurations.push((object.name().to_owned(), settings));
+                    }
+                }
+                _ => index.add(object),
+            }
         }
-        for object in unreadable.into_iter().filter(|object| object.kind == Kind::ProfileBinding) {
-            index.unreadable.entry(object.namespace.clone()).or_default().push(object);
+        for object in unreadable {
+            match object.kind {
+                Kind::ProfileBinding => {
+                    index.unreadable.entry(object.namespace.clone()).or_default().push(object);
+                }
+                Kind::SecurityProfilesOperatorDaemon
+                    if object.namespace == index.settings.operator_namespace.as_str() =>
+                {
+                    configurations.push((object.name, Configuration::Unreadable(object.reason)));
+                }
+                _ => {}
+            }
         }
+        index.configuration = Configuration::of(configurations);
         index.bindings.values_mut().for_each(|list| list.sort_by(|a, b| a.name.cmp(&b.name)));
         index.recordings.values_mut().for_each(|list| list.sort_by(|a, b| a.name.cmp(&b.name)));
         index.unreadable.values_mut().for_each(|list| list.sort_by(|a, b| a.name.cmp(&b.name)));
-        index.owned = index
-            .profiles
-            .values()
-            .filter(|profile| profile.absent.is_none() && profile.state != Some(ProfileState::Error))
-            .filter_map(|profile| Some((Slot::of(profile.kind)?, profile.usage.clone())))
-            .collect();
+        for profile in index.profiles.values() {
+            if let Some(slot) = Slot::of(profile.kind) {
+                let name = (profile.kind, profile.key.clone());
+                index.users.entry((slot, profile.usage.clone())).or_default().push(name);
+            }
+        }
         index
     }
 
@@ -241,11 +262,29 @@ impl Index {
         })
     }
 
-    /// Whether a profile failed and another profile holds the name in the kernel, so that a pod that asks for the
-    /// name would run under that other one.
-    pub fn is_name_of_another(&self, profile: &Profile) -> bool {
-        profile.state == Some(ProfileState::Error)
-            && Slot::of(profile.kind).is_some_and(|slot| self.owned.contains(&(slot, profile.usage.clone())))
+    /// The other profile that has a profile's name in the kernel, or will get it: a pod that asks for the name would run
+    /// under that one.
+    ///
+    /// Nodes keep a name with whoever has it. Else the oldest gets it, then the first by name, as the agents have it
+    /// (`daemon::plan`); one that is not to be installed gets none, but may still have it.
+    pub fn name_of_another(&self, profile: &Profile) -> Option<&Profile> {
+        if profile.state == Some(ProfileState::Installed) && profile.absent.is_none() {
+            return None;
+        }
+        let users = self.users.get(&(Slot::of(profile.kind)?, profile.usage.clone()))?;
+        let others = users.iter().filter(|(kind, key)| (*kind, key) != (profile.kind, &profile.key));
+        let age = |profile: &Profile| (profile.created.clone(), profile.key.clone(), profile.kind);
+        let before = |other: &&Profile| {
+            let may_have_it =
+                other.state == Some(ProfileState::Installed) || other.absent == Some(Absent::Terminating);
+            let gets_it = other.absent.is_none() && other.state != Some(ProfileState::Error);
+            may_have_it
+                || gets_it
+                    && (profile.absent.is_some()
+                        || profile.state == Some(ProfileState::Error)
+                        || age(other) < age(profile))
+        };
+        others.filter_map(|name| self.profiles.get(name)).find(before)
     }
 
     /// The profiles that others build on.
@@ -253,9 +292,9 @@ impl Index {
         &self.library
     }
 
-    /// The operator's configuration, if there is one.
-    pub const fn daemon(&self) -> Option<&DaemonSpec> {
-        self.daemon.as_ref()
+    /// The operator's configuration.
+    pub const fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     fn add(&mut self, object: &AnyObject) {
@@ -263,12 +302,6 @@ impl Index {
         match object {
             AnyObject::ProfileBinding(binding) => self.add_binding(object, binding),
             AnyObject::ProfileRecording(recording) => self.add_recording(object, recording),
-            AnyObject::SecurityProfilesOperatorDaemon(daemon) => {
-                let namespace = daemon.metadata.namespace.as_ref();
-                if namespace == Some(&self.settings.operator_namespace) {
-                    self.daemon = Some(daemon.spec.clone());
-                }
-            }
             _ => {
                 if let Some(profile) = profile(object) {
                     self.profiles.insert((profile.kind, profile.key.clone()), profile);
@@ -351,7 +384,8 @@ fn profile(object: &AnyObject) -> Option<Profile> {
     } else {
         (object.state() == Some(State::Disabled)).then_some(Absent::Disabled)
     };
-    Some(Profile { kind: object.kind(), key, usage, state, absent })
+    let created = metadata.other.get("creationTimestamp").and_then(|time| time.as_str()).unwrap_or_default();
+    Some(Profile { kind: object.kind(), key, usage, state, absent, created: created.to_owned() })
 }
 
 /// The type that the status announces, if it is one of this profile's names; a profile whose short name belongs to
@@ -458,7 +492,7 @@ mod tests {
                 "spec": {"verbosity": 1},
             }))
         };
-        assert!(index([&daemon("tenant")]).daemon().is_none());
-        assert!(index([&daemon("security-profiles-operator")]).daemon().is_some());
+        assert_eq!(*index([&daemon("tenant")]).configuration(), Configuration::Absent);
+        assert!(index([&daemon("security-profiles-operator")]).configuration().settings().is_some());
     }
 }

@@ -15,7 +15,7 @@
 //! | `/mutate-v1-pod-recording` | CREATE of pods | [`recording`] |
 //! | `/validate-profile`, `/validate-rawselinuxprofile` | CREATE and UPDATE of every kind | [`validate`] |
 //! | `/convert` | every kind in every version | [`convert`] |
-//! | `/livez`, `/readyz` | the process; certificate and index are there | [`server`] |
+//! | `/livez`, `/readyz` | the index is kept fresh; certificate and index are there | [`server`] |
 //!
 //! ```
 //! use serde_json::json;
@@ -47,6 +47,7 @@
 //! ```
 
 pub mod binding;
+pub mod configuration;
 pub mod convert;
 pub mod feed;
 #[cfg(test)]
@@ -59,3 +60,4 @@ pub mod recording;
 pub mod review;
 pub mod server;
 pub mod validate;
+mod weight;

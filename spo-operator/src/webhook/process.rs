@@ -1,8 +1,8 @@
 //! The process: flags, certificate, watches, server, the end.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cluster::names,
-    process::{self, Common, Error, LowestTls, certificate::Certificates, serve},
+    process::{self, Common, Error, LowestTls, Pulse, certificate::Certificates, serve},
 };
 
 /// Answers the API server: binds profiles to pods, marks pods for recording, validates and converts objects.
@@ -33,14 +33,18 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = names::WEBHOOK_CERTIFICATE_DIR)]
     cert_dir: PathBuf,
     /// Accepted for manifests of the existing operator: the webhook objects are never changed by this process.
-    #[arg(short = 's', long = "static")]
+    #[arg(short = 's', long = "static", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     static_config: bool,
 }
+
+/// How long new connections are served once the process is told to end. So long it takes until every node has heard
+/// that this replica is not ready any more.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves until the process is told to end.
 ///
 /// # Errors
-/// A port that is taken, or no way to find the API server.
+/// A port that is taken, no way to find the API server, or watches that end.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     process::run(arguments.common.verbosity, |stop| start(arguments, stop))
 }
@@ -54,20 +58,35 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         tracing::info!("--static has no effect: this process never changes webhook objects");
     }
     let (certificates, shared) = (Certificates::default(), Shared::default());
-    let app = App::new(shared.clone(), certificates.clone(), Limits::default());
+    let pulse = Pulse::default();
+    let app = App::new(shared.clone(), certificates.clone(), Limits::default(), pulse.clone(), stop.clone());
     let config = certificates.server_config(arguments.tls_min_version.into())?;
     let tls = TlsAcceptor::from(Arc::new(config));
-    let (webhooks, probes) =
-        (process::listen(arguments.port).await?, process::listen(common.health_port).await?);
+    let (webhooks, probes) = (
+        process::listen("--port", arguments.port).await?,
+        process::listen("--health-port", common.health_port).await?,
+    );
     let client = kube::Client::try_default().await?;
     tracing::info!(webhooks = %webhooks.local_addr()?, probes = %probes.local_addr()?, "serving");
     tokio::spawn(process::follow(certificates, arguments.cert_dir.clone(), stop.clone()));
-    let watches = tokio::spawn(feed::run(client, settings, namespaces, shared, stop.clone()));
-    let limits = serve::Limits::default();
-    tokio::join!(
-        serve::serve(webhooks, Some(tls), app.router(), limits, stop.clone()),
-        serve::serve(probes, None, app.probes(), limits, stop.clone()),
-    );
-    watches.await?;
-    Ok(())
+    let beat = pulse.of("the watches");
+    // Until the last request is answered, which is later than the process is told to end.
+    let over = CancellationToken::new();
+    let watches = tokio::spawn(feed::run(client, settings, namespaces, shared, beat, over.clone()));
+    let limits = serve::Limits { farewell: FAREWELL, ..serve::Limits::default() };
+    let few = serve::Limits { connections: 64, ..limits };
+    let served = async {
+        tokio::join!(
+            serve::serve(webhooks, Some(tls), app.router(), limits, stop.clone()),
+            serve::serve(probes, None, app.probes(), few, stop.clone()),
+        );
+    };
+    tokio::select! {
+        // Without it requests would be answered from what was true once.
+        ended = watches => ended?,
+        () = served => {
+            over.cancel();
+            Ok(())
+        }
+    }
 }

@@ -24,6 +24,7 @@ use spo_model::{
 
 use super::{
     binding::Bindings,
+    configuration::Configuration,
     index::{Index, Recording, Slot},
     pod,
     review::{Answer, Request, clip},
@@ -61,7 +62,7 @@ pub fn admit(request: &Request, index: &Index, seconds: u64) -> Answer {
             None => work.warn(recording, "this kind cannot be recorded by this recorder"),
         }
     }
-    let memory = index.daemon().and_then(|d| d.enable_memory_optimization).unwrap_or(false);
+    let memory = index.configuration().settings().and_then(|d| d.enable_memory_optimization).unwrap_or(false);
     if memory && !recordings.is_empty() {
         // With that option the recorders look at labelled pods only.
         label(&mut work.pod, TRACKED_LABEL, "true");
@@ -119,7 +120,7 @@ struct Work<'a> {
 impl Work<'_> {
     fn record(&mut self, recording: &Recording, method: Method) {
         if !self.is_switched_on(method) {
-            self.warn(recording, "its recorder is not switched on in the SecurityProfilesOperatorDaemon");
+            self.warn(recording, "its recorder is not switched on in the SecurityProfilesOperatorDaemon, or that cannot be read");
             return;
         }
         let wanted = |name: &str| {
@@ -205,9 +206,13 @@ impl Work<'_> {
         path.unwrap_or_default()
     }
 
-    /// A recorder that is known to be switched off would leave the container loosened and record nothing.
+    /// A recorder that is switched off, or may be, would leave the container loosened and record nothing.
     fn is_switched_on(&self, method: Method) -> bool {
-        let Some(daemon) = self.index.daemon() else { return true };
+        let daemon = match self.index.configuration() {
+            Configuration::Absent => return true,
+            Configuration::Unreadable(_) => return false,
+            Configuration::Settings(daemon) => daemon,
+        };
         let enricher = daemon.enricher.as_ref();
         let switch = match method {
             Method::SeccompLogs | Method::SelinuxLogs => enricher.and_then(|e| e.enable_log_enricher),

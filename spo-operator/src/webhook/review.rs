@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 /// A question of the API server.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +74,7 @@ impl Review {
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let (api_version, request) = envelope(bytes, "AdmissionReview", &VERSIONS)?;
         let request: Request =
-            serde_json::from_value(request).map_err(|e| Malformed::Request(e.to_string()))?;
+            serde_json::from_str(request.get()).map_err(|e| Malformed::Request(e.to_string()))?;
         if request.uid.is_empty() {
             return Err(Malformed::Request("the uid is empty".to_owned()));
         }
@@ -179,23 +179,42 @@ pub enum Malformed {
     Request(String),
 }
 
-/// Takes the request out of a review.
-pub(super) fn envelope(
-    bytes: &[u8],
+/// Finds the request in a review, without reading it.
+pub(super) fn envelope<'a>(
+    bytes: &'a [u8],
     wanted: &'static str,
     versions: &[&str],
-) -> Result<(String, Value), Malformed> {
+) -> Result<(String, &'a RawValue), Malformed> {
     // serde_json ends at a nesting of 128, so no body overflows the stack.
-    let mut review: Value = serde_json::from_slice(bytes).map_err(|e| Malformed::Json(e.to_string()))?;
-    let text = |field: &str| clip(review[field].as_str().unwrap_or_default(), 80);
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let body: &RawValue = serde_json::from_slice(bytes).map_err(|e| Malformed::Json(e.to_string()))?;
+    let review: Envelope<'_> = match body.get().starts_with('{') {
+        true => serde_json::from_str(body.get()).map_err(|e| Malformed::Json(e.to_string()))?,
+        false => Envelope::default(),
+    };
+    let text = |field: Option<&RawValue>| {
+        let text: Option<String> = field.and_then(|field| serde_json::from_str(field.get()).ok());
+        clip(&text.unwrap_or_default(), 80)
+    };
+    let (api_version, kind) = (text(review.api_version), text(review.kind));
     if kind != wanted || !versions.contains(&api_version.as_str()) {
         return Err(Malformed::Other { wanted, api_version, kind });
     }
-    match review.get_mut("request").map(Value::take) {
-        Some(request @ Value::Object(_)) => Ok((api_version, request)),
-        _ => Err(Malformed::Request("there is none".to_owned())),
+    match review.request.filter(|request| request.get().starts_with('{')) {
+        Some(request) => Ok((api_version, request)),
+        None => Err(Malformed::Request("there is none".to_owned())),
     }
+}
+
+/// A review, as text: what is parsed takes much more memory.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    api_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
 }
 
 /// A text of at most `limit` bytes.

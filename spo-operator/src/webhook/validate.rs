@@ -27,6 +27,7 @@ use spo_node::{
 use spo_seccomp::AllowList;
 
 use super::{
+    configuration::Configuration,
     index::Index,
     review::{Answer, Request, clip},
 };
@@ -93,8 +94,15 @@ impl Findings {
 }
 
 fn compiled(object: &AnyObject, index: &Index, found: &mut Findings) {
-    let mut restrictions = match index.daemon().map_or_else(|| Ok(Restrictions::default()), Restrictions::of)
-    {
+    let restrictions = match index.configuration() {
+        Configuration::Absent => Ok(Restrictions::default()),
+        Configuration::Settings(settings) => Restrictions::of(settings),
+        Configuration::Unreadable(reason) => {
+            let message = format!("it cannot be read, so nobody knows what it allows: {reason}");
+            Err(vec![Diagnostic::error("settings", FieldPath::root(), message)])
+        }
+    };
+    let mut restrictions = match restrictions {
         Ok(restrictions) => restrictions,
         // Settings that cannot be read must not be taken for others that allow more.
         Err(problems) if object.kind().is_profile() => {

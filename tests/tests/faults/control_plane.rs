@@ -78,7 +78,7 @@ pub(crate) fn the_leader_is_killed(cluster: &mut Cluster) -> Fallible {
     Ok(())
 }
 
-/// The operator's image is replaced while profiles and pods come: nothing is refused for long, nothing is lost.
+/// The operator's image is replaced while profiles and pods come: nothing is refused, nothing is lost.
 pub(crate) fn an_upgrade_under_load(cluster: &mut Cluster) -> Fallible {
     let next = operator_image::OPERATOR.replace(":v0.1.0", ":v0.1.1");
     let image = Image::new(&next, &["/spo-operator"]).with_as(operator_image::binary()?, "/spo-operator");
@@ -128,7 +128,7 @@ pub(crate) fn an_upgrade_under_load(cluster: &mut Cluster) -> Fallible {
         number += 1;
     }
     eprintln!("{number} profiles and pods in {:.1?}; the longest took {longest:.1?}", start.elapsed());
-    assert!(longest < Duration::from_secs(20), "{refused:?}");
+    assert!(refused.is_empty(), "{refused:?}");
     assert_eq!(identity(&steady)?, before, "the file is not written again");
     for number in 0..number {
         let name = format!("load-{number}");

@@ -284,6 +284,61 @@ fn nobody_gets_the_profile_of_another_namespace_that_has_the_name_in_the_kernel(
     assert_eq!(admit(&request, &index([&failed, &bound])).refusal, None);
 }
 
+/// The kernel knows one profile of a name: until this one is there, it is the other's.
+#[test]
+fn a_new_or_disabled_profile_does_not_lead_to_that_of_another_namespace() {
+    let abstract_ = json!({"abstract": {}});
+    let cil = json!({"policy": "(blockinherit container)"});
+    for (kind, spec) in [("AppArmorProfile", &abstract_), ("RawSelinuxProfile", &cil)] {
+        let made = |namespace: &str, at: &str, status: &Value, state: &Value| {
+            let mut made = document(kind, "web", spec);
+            made["metadata"]["namespace"] = json!(namespace);
+            made["metadata"]["creationTimestamp"] = json!(at);
+            made["status"] = status.clone();
+            if !state.is_null() {
+                made["spec"]["state"] = state.clone();
+            }
+            object(&made)
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let (none, installed) = (json!({}), json!({"status": "Installed"}));
+        let bound = binding("b", kind, "web", "x");
+        let request = create(&pod(&json!({"containers": [{"name": "c", "image": "x"}]})));
+        let is_refused = |ours: AnyObject, theirs: AnyObject| {
+            let answer = admit(&request, &index([&ours, &theirs, &bound]));
+            answer.refusal.is_some_and(|refusal| refusal.message.contains("another profile holds the name"))
+        };
+        let ours = |at, status: &Value, state: Value| made("production", at, status, &state);
+        let theirs = |at, status: &Value, state: Value| made("tenant", at, status, &state);
+        for status in [&none, &json!({"status": "Pending"}), &json!({"status": "InProgress"})] {
+            // Whoever has the name keeps it.
+            assert!(
+                is_refused(ours(early, status, Value::Null), theirs(late, &installed, Value::Null)),
+                "{kind}"
+            );
+            // Nobody has it: the older one gets it.
+            assert!(is_refused(ours(late, status, Value::Null), theirs(early, &none, Value::Null)), "{kind}");
+            assert!(
+                !is_refused(ours(early, status, Value::Null), theirs(late, &none, Value::Null)),
+                "{kind}"
+            );
+            // Theirs is not wanted, and so has no claim.
+            assert!(
+                !is_refused(ours(late, status, Value::Null), theirs(early, &none, json!("Disabled"))),
+                "{kind}"
+            );
+        }
+        assert!(
+            is_refused(ours(early, &none, json!("Disabled")), theirs(late, &none, Value::Null)),
+            "{kind}"
+        );
+        assert!(
+            !is_refused(ours(late, &installed, Value::Null), theirs(early, &none, Value::Null)),
+            "{kind}"
+        );
+    }
+}
+
 #[test]
 fn pod_selectors_choose_the_pods() {
     let selecting = |selector: Value| {

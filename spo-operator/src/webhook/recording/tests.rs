@@ -1,11 +1,12 @@
 use proptest::prelude::*;
 use serde_json::json;
-use spo_model::object::AnyObject;
+use spo_model::{kind::Kind, object::AnyObject};
 
 use super::*;
 use crate::webhook::{
     fixture::{create, index, object, own, patched},
     index::Settings,
+    index::Unreadable,
 };
 
 const NOW: u64 = 1_700_000_000;
@@ -166,6 +167,22 @@ fn a_recorder_that_is_switched_off_loosens_nothing() {
     let on = daemon(&json!({"enableMemoryOptimization": true, "enricher": {"enableLogEnricher": true}}));
     let (_, out) = ask(&[logs, on], &two());
     assert_eq!(out["metadata"]["labels"], json!({"app": "web", TRACKED_LABEL: "true"}));
+}
+
+/// Whether a recorder runs cannot be told from settings that cannot be read.
+#[test]
+fn settings_that_cannot_be_read_loosen_nothing() {
+    let logs = recording("rec", "SeccompProfile", "Logs", &json!({}));
+    let unreadable = Unreadable {
+        kind: Kind::SecurityProfilesOperatorDaemon,
+        namespace: "security-profiles-operator".to_owned(),
+        name: "spod".to_owned(),
+        reason: String::new(),
+    };
+    let request = create(&two());
+    let answer =
+        admit(&request, &Index::new(crate::webhook::fixture::settings(), [&logs], [unreadable]), NOW);
+    assert_eq!(patched(&request, &answer), two());
 }
 
 /// DEFECT 35: updates tried to change fields that cannot be changed.

@@ -6,7 +6,8 @@ use spo_model::manifest::{self, Limits};
 
 use super::*;
 use crate::webhook::{
-    fixture::{GROUP as OURS, document, index, object, own, refused},
+    fixture::{GROUP as OURS, document, index, object, own, refused, settings},
+    index::Unreadable,
     review::Resource,
 };
 
@@ -148,6 +149,46 @@ fn defect_8_what_the_configuration_forbids_is_refused_with_all_offenders() {
     assert!(refused(&check(&heir, &[list, base])).contains("ptrace"));
     let nonsense = daemon(&json!({"security": {"allowedSyscalls": ["NOT A NAME"]}}));
     assert!(refused(&check(&rule(json!(["read"])), &[nonsense])).contains("SecurityProfilesOperatorDaemon"));
+}
+
+/// What cannot be read may restrict anything.
+#[test]
+fn a_configuration_that_cannot_be_read_lets_no_profile_through() {
+    let unreadable = Unreadable {
+        kind: Kind::SecurityProfilesOperatorDaemon,
+        namespace: "security-profiles-operator".to_owned(),
+        name: "spod".to_owned(),
+        reason: "spec.verbosity: want a number".to_owned(),
+    };
+    let closed = Index::new(settings(), [], [unreadable]);
+    let ask = |document: &Value| admit(&request("CREATE", document), &closed);
+    let message = ask(&seccomp(&json!({"defaultAction": "SCMP_ACT_ERRNO"})));
+    assert!(refused(&message).contains("cannot be read") && refused(&message).contains("spec.verbosity"));
+    // What makes it right again gets through.
+    let mut right = document("SecurityProfilesOperatorDaemon", "spod", &json!({"verbosity": 1}));
+    right["metadata"]["namespace"] = json!("security-profiles-operator");
+    assert_eq!(ask(&right).refusal, None);
+}
+
+#[test]
+fn a_second_configuration_loosens_nothing() {
+    let mut list = document(
+        "SecurityProfilesOperatorDaemon",
+        "spod",
+        &json!({"security": {"allowedSyscalls": ["read"]}}),
+    );
+    list["metadata"]["namespace"] = json!("security-profiles-operator");
+    let mut second = document("SecurityProfilesOperatorDaemon", "z", &json!({}));
+    second["metadata"]["namespace"] = json!("security-profiles-operator");
+    let wide = seccomp(
+        &json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ["ptrace"]}]}),
+    );
+    for second in ["a", "z"].map(|name| {
+        second["metadata"]["name"] = json!(name);
+        object(&second)
+    }) {
+        assert!(refused(&check(&wide, &[object(&list), second])).contains("ptrace is not allowed"));
+    }
 }
 
 #[test]
