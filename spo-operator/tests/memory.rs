@@ -10,7 +10,7 @@ use spo_operator::{
     cluster::resource::Resource,
     manager::{
         facts::{NodeStatus, Profile},
-        index::{Fact, Index, Watches},
+        index::{Fact, Index, Place, Watches},
     },
 };
 
@@ -20,7 +20,8 @@ const PROFILES: usize = 500;
 #[test]
 fn a_hundred_thousand_node_statuses_are_small() {
     let before = own_memory();
-    let mut index = Index::new(Watches { profiles: 1, statuses: 1, pods: 1 });
+    let place = Place { operator: "spo".into(), kubelet_dir: "/var/lib/kubelet".into() };
+    let mut index = Index::new(place, Watches { profiles: 1, statuses: 1, pods: 1 });
     let profile = Resource::Of(Kind::SeccompProfile);
     for number in 0..PROFILES {
         let document = json!({ "metadata": { "namespace": "production", "name": format!("profile-{number}"),

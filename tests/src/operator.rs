@@ -93,6 +93,14 @@ impl Operator {
     /// # Errors
     /// The server does not come up, or refuses what is installed.
     pub fn install(admission: Admission) -> Result<Option<Self>, Box<dyn Error>> {
+        Self::install_from("deploy/operator.yaml", admission)
+    }
+
+    /// As [`Self::install`], with another file of this repository.
+    ///
+    /// # Errors
+    /// As [`Self::install`].
+    pub fn install_from(file: &str, admission: Admission) -> Result<Option<Self>, Box<dyn Error>> {
         if commands().is_none() {
             skip(TIER, "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
             return Ok(None);
@@ -114,7 +122,7 @@ impl Operator {
         let server = ApiServer::start_with(&flags, &[])?;
         let webhook = Ports { health: free_port()?, serving: free_port()? };
         let this = Self { server, program, webhook, processes: Vec::new() };
-        let manifest = fs::read_to_string(workspace().join("deploy/operator.yaml"))?;
+        let manifest = fs::read_to_string(workspace().join(file))?;
         this.apply_text(&manifest)?;
         this.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
         this.kubectl(&["create", "namespace", "production"])?;

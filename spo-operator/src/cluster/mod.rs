@@ -2,5 +2,6 @@
 
 pub mod names;
 pub mod news;
+pub mod request;
 pub mod resource;
 pub mod watch;

@@ -46,6 +46,12 @@ pub const MUTATING_WEBHOOKS: &str = "spo-mutating-webhook-configuration";
 /// The ValidatingWebhookConfiguration.
 pub const VALIDATING_WEBHOOKS: &str = "spo-validating-webhook-configuration";
 
+/// The ClusterOperator by which OpenShift is known.
+pub const OPENSHIFT: &str = "openshift-apiserver";
+
+/// The definition of ServiceMonitors.
+pub const MONITORS_DEFINITION: &str = "servicemonitors.monitoring.coreos.com";
+
 /// The field manager of everything that is rendered.
 pub const FIELD_MANAGER: &str = "spo-operator";
 

@@ -23,6 +23,8 @@ pub type Key = (&'static str, String);
 pub struct Objects {
     there: BTreeMap<Key, There>,
     applied: BTreeMap<Key, Applied>,
+    /// What lists in progress have named so far, by kind.
+    lists: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
 /// What is known of an object that was or may be rendered.
@@ -56,6 +58,7 @@ impl Objects {
     pub fn seen(&mut self, key: Key, metadata: &ObjectMeta) -> bool {
         let there = There::of(metadata);
         let differs = self.applied.get(&key).is_none_or(|applied| applied.mark != there.mark);
+        self.listed(&key);
         self.there.insert(key, there);
         differs
     }
@@ -67,6 +70,33 @@ impl Objects {
             self.applied.remove(key);
         }
         was_there
+    }
+
+    /// Takes note that all objects of a kind are about to be listed, because the watch was interrupted.
+    pub fn list_begins(&mut self, kind: &'static str) {
+        self.lists.insert(kind, BTreeSet::new());
+    }
+
+    /// Takes note that all objects of a kind have been listed. Gives back those that went unseen meanwhile.
+    pub fn list_ends(&mut self, kind: &'static str) -> Vec<Key> {
+        let Some(listed) = self.lists.remove(kind) else { return Vec::new() };
+        let gone = self.there.keys().filter(|(of, name)| *of == kind && !listed.contains(name));
+        let gone: Vec<Key> = gone.cloned().collect();
+        for key in &gone {
+            self.gone(key);
+        }
+        gone
+    }
+
+    fn listed(&mut self, key: &Key) {
+        if let Some(listed) = self.lists.get_mut(key.0) {
+            listed.insert(key.1.clone());
+        }
+    }
+
+    /// Whether an object is there, as far as is known.
+    pub fn is_there(&self, key: &Key) -> bool {
+        self.there.contains_key(key)
     }
 
     /// What to do about an object that is rendered like this.
@@ -83,6 +113,8 @@ impl Objects {
 
     /// Takes note of what a write made of an object. Returns whether anything changed by it.
     pub fn written(&mut self, key: Key, rendered: Value, metadata: &ObjectMeta, now: Instant) -> bool {
+        // A list that was asked for before does not know of it.
+        self.listed(&key);
         let there = There::of(metadata);
         let mark = there.mark.clone();
         let before = self.there.insert(key.clone(), there);
@@ -203,6 +235,24 @@ mod tests {
         assert!(objects.gone(&key("spod")));
         assert_eq!(objects.step(&key("spod"), &json!(1), now), Step::Apply);
         assert!(!objects.gone(&key("spod")), "it is told once");
+    }
+
+    /// A watch that was interrupted for long begins with a list, and nobody says what was deleted meanwhile.
+    #[test]
+    fn what_a_list_does_not_name_any_more_is_made_again() {
+        let (mut objects, now) = (Objects::default(), Instant::now());
+        for name in ["stays", "goes"] {
+            objects.written(key(name), json!(1), &metadata(1, &[], "1"), now);
+        }
+        objects.written(("Service", "other".to_owned()), json!(1), &metadata(1, &[], "1"), now);
+        objects.list_begins("DaemonSet");
+        objects.seen(key("stays"), &metadata(1, &[], "1"));
+        assert_eq!(objects.step(&key("goes"), &json!(1), now), Step::Keep, "half a list says nothing");
+        objects.written(key("made-meanwhile"), json!(1), &metadata(1, &[], "1"), now);
+        assert_eq!(objects.list_ends("DaemonSet"), [key("goes")]);
+        assert_eq!(objects.step(&key("goes"), &json!(1), now), Step::Apply);
+        assert_eq!(objects.superfluous("1", &BTreeSet::new()).len(), 3, "the others are there");
+        assert_eq!(objects.list_ends("DaemonSet"), []);
     }
 
     #[test]

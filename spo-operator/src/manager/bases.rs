@@ -1,7 +1,10 @@
 //! The base profiles that the operator brings: SeccompProfiles in its own namespace, which profiles of every namespace
 //! find.
 //!
-//! They are applied once by each leader, so what an administrator deletes is gone until the next one leads.
+//! They are applied once by each leader, so what an administrator deletes is gone until the next one leads. They go with
+//! the operator: see [`owner`](super::platform::owner).
+
+use std::time::Duration;
 
 use kube::{
     Client,
@@ -12,10 +15,12 @@ use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
 };
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::platform::{self, belonging_to};
 use crate::{
-    cluster::{names, resource::Resource},
+    cluster::{names, request::within, resource::Resource},
     process::Error,
 };
 
@@ -26,10 +31,13 @@ const MANIFESTS: [&str; 3] = [
     include_str!("bases/runc-v1.4.2.yaml"),
 ];
 
+/// The longest time between two attempts, in seconds; then it is no trouble of a start any more.
+const LONG: u64 = 60;
+
 /// Applies them.
 ///
 /// # Errors
-/// None: what cannot be applied is said in the log, and tried again a few times.
+/// None: what cannot be applied is said in the log, and tried again until it can be.
 pub async fn run(
     client: Client,
     namespace: NamespaceName,
@@ -37,19 +45,27 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let place = (profiles == Scope::Namespaced).then_some(&namespace);
-    let api = Resource::Of(Kind::SeccompProfile).api(client, profiles, place);
+    let api = Resource::Of(Kind::SeccompProfile).api(client.clone(), profiles, place);
     let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
     for document in documents() {
         let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        for pause in [1, 2, 4, 8, 16] {
-            let applied: Result<DynamicObject, _> =
-                api.patch(&name, &parameters, &Patch::Apply(&document)).await;
-            let Err(error) = applied else { break };
-            tracing::warn!(%error, name, "the base profile is not there yet");
-            let pause = tokio::time::sleep(std::time::Duration::from_secs(pause));
-            if stop.run_until_cancelled(pause).await.is_none() {
+        let mut pause = 1;
+        loop {
+            let applied = async {
+                let owner = platform::owner(&client).await?;
+                let patch = Patch::Apply(belonging_to(document.clone(), owner.as_ref()));
+                let applied: DynamicObject = within(api.patch(&name, &parameters, &patch)).await?;
+                Ok::<_, kube::Error>(applied)
+            };
+            let Err(error) = applied.await else { break };
+            match pause < LONG {
+                true => tracing::warn!(%error, name, "the base profile is not there yet"),
+                false => tracing::error!(%error, name, "profiles that build on the base profile do not work"),
+            }
+            if stop.run_until_cancelled(sleep(Duration::from_secs(pause))).await.is_none() {
                 return Ok(());
             }
+            pause = (pause * 2).min(LONG);
         }
     }
     // The work is done; the end of a controller would be the end of the leader.

@@ -3,7 +3,7 @@
 //! What counts is what pods run under, not who made it so: a pod that was there before the binding and names the profile
 //! itself is one of them, and one that is exempt is none.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
@@ -91,9 +91,14 @@ impl Bindings {
         self.0.get(id)
     }
 
-    /// Those of a namespace.
-    pub fn of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Id> {
-        self.0.iter().map(|(id, _)| id).filter(move |id| *id.namespace == *namespace)
+    /// Those of a namespace. This is asked for each pod that comes or goes, so others are not looked at.
+    pub fn of(&self, namespace: &str) -> impl Iterator<Item = &Id> {
+        let first = Id::new(RESOURCE, namespace, "");
+        let namespace = Arc::clone(&first.namespace);
+        // They are in the order of their namespaces, for all are of one resource.
+        let all: Vec<&Id> =
+            self.0.from(&first).map(|(id, _)| id).take_while(|id| id.namespace == namespace).collect();
+        all.into_iter()
     }
 }
 
@@ -139,6 +144,20 @@ mod tests {
         assert_eq!(said("nginx:1.21", &[("shop", "docker.io/library/nginx:1.21")]), one, "the same image");
         assert_eq!(said("*", &[("shop", "whatever"), ("other", "whatever")]), one);
         assert_eq!(said("nginx:1.21", &[("shop", "redis"), ("other", "nginx:1.21")]), None);
+    }
+
+    #[test]
+    fn bindings_are_found_by_their_namespace() {
+        let mut bindings = Bindings::default();
+        let binding = binding("*").1;
+        for (namespace, name) in [("a", "z"), ("shop", "one"), ("shop", "two"), ("shop-2", "a"), ("zoo", "a")]
+        {
+            let id = Id::new(RESOURCE, namespace, name);
+            bindings.take_note(0, Event::Apply((id, Some(binding.clone()))));
+        }
+        let of = |namespace: &str| bindings.of(namespace).map(|id| id.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(of("shop"), ["one", "two"]);
+        assert_eq!((of("zoo"), of("none"), of("")), (vec!["a".to_owned()], vec![], vec![]));
     }
 
     #[test]

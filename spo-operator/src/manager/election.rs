@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
     jiff::Timestamp,
 };
 use kube::{
@@ -17,14 +17,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Election, Record, Step};
+use super::{
+    lease::{Election, Record, Step},
+    platform,
+};
 use crate::{cluster::names, process::Error};
 
 /// Takes part in the election until it is told to stop, and runs `lead` while it leads. The token that `lead` gets is
-/// cancelled when the leadership ends; a `lead` that does not return then is dropped.
+/// cancelled when the leadership ends; a `lead` that does not return then is dropped. A `lead` that has nothing left to do
+/// is the end of the election too.
 ///
 /// # Errors
-/// The work of the leader ended by itself.
+/// The work of the leader failed.
 pub async fn run<F>(
     client: Client,
     namespace: &str,
@@ -35,7 +39,8 @@ pub async fn run<F>(
 where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let candidate = Candidate { leases: Api::namespaced(client, namespace), start: Instant::now() };
+    let leases = Api::namespaced(client.clone(), namespace);
+    let mut candidate = Candidate { client, leases, owner: None, start: Instant::now() };
     loop {
         if stop.run_until_cancelled(candidate.win(&mut election)).await.is_none() {
             return Ok(());
@@ -52,8 +57,7 @@ where
         if let Some(ended) = ended {
             candidate.release(&election).await;
             return match ended {
-                Ok(Ok(())) if stop.is_cancelled() => Ok(()),
-                Ok(Ok(())) => Err("the work of the leader ended".into()),
+                Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error),
                 Err(error) => Err(error.into()),
             };
@@ -78,7 +82,10 @@ async fn finish(mut work: JoinHandle<Result<(), Error>>) {
 }
 
 struct Candidate {
+    client: Client,
     leases: Api<Lease>,
+    /// What the Lease belongs to, as it was when it was taken.
+    owner: Option<OwnerReference>,
     start: Instant,
 }
 
@@ -88,7 +95,7 @@ impl Candidate {
     }
 
     /// Returns when the Lease is held.
-    async fn win(&self, election: &mut Election) {
+    async fn win(&mut self, election: &mut Election) {
         let mut complained = String::new();
         loop {
             let wait = match self.look(election).await {
@@ -105,7 +112,7 @@ impl Candidate {
     }
 
     /// Returns when the Lease is held no more.
-    async fn keep(&self, election: &mut Election) {
+    async fn keep(&mut self, election: &mut Election) {
         let mut complained = String::new();
         loop {
             let Some(until) = election.acts_until() else { return };
@@ -120,13 +127,14 @@ impl Candidate {
                 return;
             }
             sleep(wait).await;
+            let left = until.saturating_sub(self.now());
             let renewal = async {
                 match self.look(election).await? {
                     step @ Step::Renew(_) => self.write(election, step).await.map(|()| true),
                     _ => Ok(false),
                 }
             };
-            match timeout(until.saturating_sub(self.now()), renewal).await {
+            match timeout(left, renewal).await {
                 Ok(Ok(true)) => complained.clear(),
                 Ok(Err(error)) => {
                     complain(&mut complained, &error, wait);
@@ -145,20 +153,25 @@ impl Candidate {
         Ok(election.look(lease.as_ref().map(record), self.now()))
     }
 
-    async fn write(&self, election: &mut Election, step: Step) -> Result<(), kube::Error> {
+    async fn write(&mut self, election: &mut Election, step: Step) -> Result<(), kube::Error> {
         let began = self.now();
         let identity = election.identity();
         let seconds = i32::try_from(election.timing().lease.as_secs()).unwrap_or(i32::MAX);
+        if matches!(step, Step::Create | Step::Take(_)) {
+            let owner = bounded(platform::owner(&self.client)).await?;
+            self.owner = owner.and_then(|owner| serde_json::from_value(owner).ok());
+        }
         match step {
             Step::Create => {
-                let lease = document(identity, seconds, 0, None, None);
+                let lease = self.document(identity, seconds, 0, None, None);
                 bounded(self.leases.create(&PostParams::default(), &lease)).await?;
             }
             Step::Take(record) | Step::Renew(record) => {
                 let more = i32::from(record.holder != identity);
                 let transitions = record.transitions.saturating_add(more);
                 let acquired = record.acquired.filter(|_| more == 0);
-                let lease = document(identity, seconds, transitions, Some(record.version), acquired);
+                let version = Some(record.version);
+                let lease = self.document(identity, seconds, transitions, version, acquired);
                 bounded(self.leases.replace(names::LEASE, &PostParams::default(), &lease)).await?;
             }
             Step::Wait(_) => return Ok(()),
@@ -173,7 +186,7 @@ impl Candidate {
             let Some(lease) = self.leases.get_opt(names::LEASE).await? else { return Ok(()) };
             let record = record(&lease);
             if record.holder == election.identity() {
-                let lease = document("", 1, record.transitions, Some(record.version), None);
+                let lease = self.document("", 1, record.transitions, Some(record.version), None);
                 self.leases.replace(names::LEASE, &PostParams::default(), &lease).await?;
             }
             Ok::<(), kube::Error>(())
@@ -183,6 +196,33 @@ impl Candidate {
             Ok(Err(error)) => tracing::warn!(%error, "the Lease is not released"),
             Err(_) => tracing::warn!("the Lease is not released: no answer"),
         }
+    }
+
+    fn document(
+        &self,
+        holder: &str,
+        seconds: i32,
+        transitions: i32,
+        version: Option<String>,
+        acquired: Option<Timestamp>,
+    ) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let metadata = ObjectMeta {
+            name: Some(names::LEASE.to_owned()),
+            resource_version: version,
+            labels: Some([(names::APP_LABEL.to_owned(), names::OPERATOR.to_owned())].into()),
+            owner_references: self.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        };
+        let spec = LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(seconds),
+            lease_transitions: Some(transitions),
+            acquire_time: Some(acquired.map_or_else(|| now.clone(), MicroTime)),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        };
+        Lease { metadata, spec: Some(spec) }
     }
 }
 
@@ -204,31 +244,6 @@ fn record(lease: &Lease) -> Record {
         acquired: spec.acquire_time.map(|time| time.0),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
     }
-}
-
-fn document(
-    holder: &str,
-    seconds: i32,
-    transitions: i32,
-    version: Option<String>,
-    acquired: Option<Timestamp>,
-) -> Lease {
-    let now = MicroTime(Timestamp::now());
-    let metadata = ObjectMeta {
-        name: Some(names::LEASE.to_owned()),
-        resource_version: version,
-        labels: Some([(names::APP_LABEL.to_owned(), names::OPERATOR.to_owned())].into()),
-        ..ObjectMeta::default()
-    };
-    let spec = LeaseSpec {
-        holder_identity: Some(holder.to_owned()),
-        lease_duration_seconds: Some(seconds),
-        lease_transitions: Some(transitions),
-        acquire_time: Some(acquired.map_or_else(|| now.clone(), MicroTime)),
-        renew_time: Some(now),
-        ..LeaseSpec::default()
-    };
-    Lease { metadata, spec: Some(spec) }
 }
 
 fn is_conflict(error: &kube::Error) -> bool {

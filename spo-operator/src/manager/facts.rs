@@ -99,6 +99,13 @@ impl Profile {
         (Id::new(resource, &namespace, &name), profile)
     }
 
+    /// Whether it is a later state of the same object. Resource versions of one kind are numbers that grow; where they are
+    /// none, nothing is newer.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let number = |version: &str| version.parse::<u128>().ok();
+        number(&self.version).zip(number(&other.version)).is_some_and(|(own, other)| own > other)
+    }
+
     /// Its conditions, as far as they can be read.
     pub fn conditions(&self) -> Vec<Condition> {
         let conditions = self.status["conditions"].as_array().into_iter().flatten();

@@ -18,7 +18,7 @@ use spo_model::{
 use super::{
     bindings::{self, Binding, Bindings, PodFacts},
     facts::{Id, NodeStatus, Profile},
-    membership::{NodeFacts, runs_on},
+    membership::{NodeFacts, runs_on, stays_on},
     mirror::Mirror,
     reports::Reports,
 };
@@ -35,8 +35,8 @@ const ALLOWED: &str = "Allowed";
 /// How the message of a node begins that refuses a profile for that reason; what is not allowed follows, in full.
 const NOT_ALLOWED: &str = "not allowed: ";
 
-/// The most characters of a refusal.
-const REFUSED: usize = 4000;
+/// The most characters of a refusal: the API takes 32,768 in a condition's message.
+const REFUSED: usize = 32_000;
 
 /// The most pods that a status names.
 const PODS: usize = 20;
@@ -69,9 +69,19 @@ pub struct Watches {
     pub pods: usize,
 }
 
+/// What statuses depend on besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The operator's namespace, whose profiles are everybody's.
+    pub operator: Box<str>,
+    /// The kubelet's directory on nodes.
+    pub kubelet_dir: Box<str>,
+}
+
 /// What is known.
 #[derive(Debug)]
 pub struct Index {
+    place: Place,
     watches: Watches,
     profiles: Mirror<Id, Profile>,
     reports: Reports,
@@ -100,8 +110,9 @@ pub struct Wanted {
 
 impl Index {
     /// Nothing so far.
-    pub fn new(watches: Watches) -> Self {
+    pub fn new(place: Place, watches: Watches) -> Self {
         Self {
+            place,
             watches,
             profiles: Mirror::default(),
             reports: Reports::default(),
@@ -193,12 +204,18 @@ impl Index {
         self.profiles.get(id)
     }
 
-    /// Takes note of a profile as a write returned it, before the watch says so.
+    /// Takes note of a profile as a request returned it, before the watch says so; the watch may know better already.
     pub fn written(&mut self, id: &Id, profile: Profile) {
-        if let Some(known) = self.profiles.get_mut(id) {
+        if let Some(known) = self.profiles.get_mut(id).filter(|known| !known.is_newer_than(&profile)) {
             let warning = known.warning.take().filter(|_| known.generation == profile.generation);
             *known = Profile { warning, ..profile };
         }
+    }
+
+    /// Takes note of a profile as it was asked for, because a write met a version that it did not expect.
+    pub fn asked(&mut self, id: &Id, profile: Profile) {
+        self.written(id, profile);
+        self.dirty.insert(id.clone());
     }
 
     /// What has to be written about a profile; `None` if there is nothing.
@@ -210,7 +227,7 @@ impl Index {
         let pods = self.users(id);
         let wanted = Wanted {
             status: self.status(id, profile, &pods, now),
-            finalizers: finalizers(profile, !pods.is_empty())
+            finalizers: finalizers(profile, pods.iter().any(|pod| self.holds(pod, id)))
                 .map(|finalizers| (finalizers, profile.version.clone())),
         };
         Some(wanted).filter(|wanted| *wanted != Wanted::default())
@@ -235,12 +252,20 @@ impl Index {
         states
     }
 
-    /// The node statuses that belong to nobody: their node is gone, or their profile.
+    /// The node statuses that belong to nobody: their node is gone or has no agent any more, or their profile is gone.
     pub fn stale(&self) -> Vec<Name> {
         if !self.is_complete() {
             return Vec::new();
         }
-        self.reports.stale(|id| self.profiles.get(id), |node| self.nodes.get(node).is_some())
+        self.reports.stale(|id| self.profiles.get(id), |node| self.may_have_agent(node))
+    }
+
+    /// Whether somebody may be there who writes the statuses of a node. While there are no agents at all, as where they
+    /// are about to be made anew, nobody is taken for gone.
+    fn may_have_agent(&self, node: &str) -> bool {
+        let Some(node) = self.nodes.get(node) else { return false };
+        let mut agents = self.agents.iter().peekable();
+        agents.peek().is_none() || agents.any(|(_, template)| stays_on(template, node))
     }
 
     fn users(&self, id: &Id) -> BTreeSet<&Name> {
@@ -256,6 +281,13 @@ impl Index {
         pods.collect()
     }
 
+    /// Whether a pod may hold a profile that it uses: one of the profile's namespace may. What the operator brings is
+    /// for pods of all namespaces, and so is what has none. Others are shown and hold nothing, for whoever may make a
+    /// pod anywhere could keep every namespace from being deleted.
+    fn holds(&self, pod: &Name, id: &Id) -> bool {
+        id.namespace.is_empty() || *id.namespace == *self.place.operator || *pod.0 == *id.namespace
+    }
+
     fn status(&self, id: &Id, profile: &Profile, pods: &BTreeSet<&Name>, now: &str) -> Option<Value> {
         let report = |node: &str| self.reports.of(id, profile, node);
         let members = self.members.iter().map(|(node, ready)| (&**node, *ready));
@@ -264,8 +296,9 @@ impl Index {
         if profile.deleting {
             summary.state = ProfileState::Terminating;
             summary.behind.clear();
-            if let Some(pod) = pods.first() {
-                more.push(format!("used by {} pods, for example {}/{}", pods.len(), pod.0, pod.1));
+            let mut holders = pods.iter().filter(|pod| self.holds(pod, id));
+            if let Some(pod) = holders.next() {
+                more.push(format!("used by {} pods, for example {}/{}", holders.count() + 1, pod.0, pod.1));
             }
         }
         more.extend(profile.warning.as_deref().map(str::to_owned));
@@ -281,8 +314,10 @@ impl Index {
         let ours = [Condition::READY, ALLOWED];
         let others = before.iter().filter(|condition| !ours.contains(&&*condition.type_)).cloned();
         let conditions: Vec<Condition> = [ready].into_iter().chain(allowed).chain(others).collect();
-        let named: Vec<String> =
-            pods.iter().take(PODS).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        // Pods of others do not push away those of the profile's own namespace.
+        let (own, others): (Vec<&Name>, Vec<&Name>) = pods.iter().partition(|pod| *pod.0 == *id.namespace);
+        let named = own.into_iter().chain(others).take(PODS);
+        let named: Vec<String> = named.map(|(namespace, name)| format!("{namespace}/{name}")).collect();
         let or_null = |empty: bool, value: Value| if empty { Value::Null } else { value };
         let mut wanted = json!({
             "status": summary.state,
@@ -296,7 +331,7 @@ impl Index {
             Kind::SeccompProfile => {
                 let path = key.and_then(|key| key.seccomp_path().ok());
                 wanted["localhostProfile"] = json!(path);
-                wanted["path"] = json!(path.map(|path| format!("/var/lib/kubelet/seccomp/{path}")));
+                wanted["path"] = json!(path.map(|path| format!("{}/seccomp/{path}", self.place.kubelet_dir)));
             }
             Kind::SelinuxProfile | Kind::RawSelinuxProfile => {
                 wanted["usage"] = json!(key.map(|key| key.selinux_usage()));
@@ -402,231 +437,4 @@ fn finalizers(profile: &Profile, used: bool) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{aggregate::Report, cluster::resource::Resource};
-
-    const SECCOMP: Resource = Resource::Of(Kind::SeccompProfile);
-
-    fn web() -> Id {
-        Id::new(SECCOMP, "shop", "web")
-    }
-
-    fn profile(finalizers: &[&str], deleting: bool) -> Profile {
-        Profile {
-            uid: "1".into(),
-            version: "7".into(),
-            generation: Some(1),
-            deleting,
-            finalizers: finalizers.iter().map(|f| (*f).to_owned()).collect(),
-            status: Value::Null,
-            warning: None,
-        }
-    }
-
-    fn name(namespace: &str, name: &str) -> Name {
-        (namespace.to_owned(), name.to_owned())
-    }
-
-    fn node(index: &mut Index, name: &str, ready: bool) {
-        let facts = NodeFacts { name: name.to_owned(), ready, ..NodeFacts::default() };
-        index.take_note(0, Fact::Node(Event::Apply((name.into(), Some(facts)))));
-    }
-
-    fn report(index: &mut Index, node: &str, uid: &str, state: ProfileState) {
-        let report = Report { state, generation: Some(1), message: None };
-        let status =
-            NodeStatus { node: node.into(), owner: Some(uid.into()), reports: vec![(web(), report)] };
-        index.take_note(0, Fact::Status(Event::Apply((name("shop", &format!("web-{node}")), Some(status)))));
-    }
-
-    fn uses(index: &mut Index, pod: (&str, &str), used: &[Use]) {
-        let used = (!used.is_empty())
-            .then(|| PodFacts { uses: used.iter().cloned().collect(), ..PodFacts::default() });
-        index.take_note(0, Fact::Pod(Event::Apply((name(pod.0, pod.1), used))));
-    }
-
-    /// One profile, agents on every node, no node.
-    fn index(profile: Profile) -> Index {
-        let mut index = Index::new(Watches { profiles: 1, statuses: 1, pods: 1 });
-        index.take_note(0, Fact::Profile(Event::Init));
-        index.take_note(0, Fact::Profile(Event::InitApply((web(), Some(profile)))));
-        assert!(index.take_dirty().is_empty(), "half of the facts");
-        index.take_note(0, Fact::Profile(Event::InitDone));
-        index.take_note(0, Fact::Status(Event::InitDone));
-        index.take_note(0, Fact::Node(Event::InitDone));
-        index.take_note(0, Fact::Pod(Event::InitDone));
-        let agents = (name("spo", "spod"), Some(Box::new(PodSpec::default())));
-        index.take_note(0, Fact::Agents(Event::InitApply(agents)));
-        assert_eq!(index.wanted(&web(), "now"), None, "half of the facts decide nothing");
-        index.take_note(0, Fact::Agents(Event::InitDone));
-        assert_eq!(index.take_dirty().len(), 1);
-        index
-    }
-
-    fn status(index: &Index) -> Value {
-        index.wanted(&web(), "now").and_then(|wanted| wanted.status).expect("a status")
-    }
-
-    /// What was wanted is there.
-    fn settle(index: &mut Index) {
-        let mut profile = index.profile(&web()).expect("a profile").clone();
-        if let Some(wanted) = index.wanted(&web(), "now") {
-            if let Some(Value::Object(fields)) = wanted.status {
-                // As a merge patch leaves it.
-                let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-                profile.status = Value::Object(fields.collect());
-            }
-            profile.finalizers = wanted.finalizers.map_or(profile.finalizers, |(finalizers, _)| finalizers);
-        }
-        index.written(&web(), profile);
-        assert_eq!(index.wanted(&web(), "later"), None, "a second look writes nothing");
-    }
-
-    #[test]
-    fn nodes_make_the_status_and_each_change_is_one() {
-        let mut index = index(profile(&[], false));
-        assert_eq!(status(&index)["status"], "Pending");
-        node(&mut index, "a", true);
-        node(&mut index, "b", true);
-        report(&mut index, "a", "1", ProfileState::Installed);
-        assert_eq!((&status(&index)["status"], &status(&index)["nodes"]), (&json!("Pending"), &json!("1/2")));
-        report(&mut index, "b", "1", ProfileState::Installed);
-        assert_eq!(index.take_dirty().len(), 1);
-        let found = status(&index);
-        assert_eq!(found["localhostProfile"], "operator/shop/web.json");
-        assert_eq!(found["conditions"][0]["status"], "True");
-        settle(&mut index);
-        report(&mut index, "b", "1", ProfileState::Installed);
-        assert!(index.take_dirty().is_empty(), "saying the same again is no change");
-        // A profile that was deleted and made again is another one.
-        report(&mut index, "b", "0", ProfileState::Installed);
-        assert_eq!(status(&index)["nodes"], "1/2");
-    }
-
-    /// The existing operator writes no status at all for a profile that it refuses.
-    #[test]
-    fn a_profile_that_is_not_allowed_says_what_is_not() {
-        let mut index = index(profile(&[], false));
-        node(&mut index, "a", true);
-        let say = |index: &mut Index, state, message: Option<&str>| {
-            let report = Report { state, generation: Some(1), message: message.map(Into::into) };
-            let status =
-                NodeStatus { node: "a".into(), owner: Some("1".into()), reports: vec![(web(), report)] };
-            index.take_note(0, Fact::Status(Event::Apply((name("shop", "web-a"), Some(status)))));
-        };
-        say(&mut index, ProfileState::Installed, None);
-        assert_eq!(
-            status(&index)["conditions"].as_array().map(Vec::len),
-            Some(1),
-            "nothing was ever refused"
-        );
-        say(&mut index, ProfileState::Error, Some("not allowed: mount, ptrace"));
-        let found = status(&index)["conditions"][1].clone();
-        assert_eq!((&found["type"], &found["status"]), (&json!("Allowed"), &json!("False")));
-        assert_eq!(found["message"], "mount, ptrace");
-        settle(&mut index);
-        say(&mut index, ProfileState::Pending, None);
-        assert_eq!(status(&index)["conditions"][1], found, "nobody has looked again yet");
-        say(&mut index, ProfileState::Installed, None);
-        assert_eq!(status(&index)["conditions"][1]["status"], "True");
-    }
-
-    /// For the existing operator each of these freezes every profile, or makes a hot loop.
-    #[test]
-    fn nodes_that_are_away_or_gone_hold_nothing_up() {
-        let mut index = index(profile(&[], false));
-        node(&mut index, "a", true);
-        node(&mut index, "b", false);
-        // The name of a node may be a part of another's.
-        node(&mut index, "a-2", true);
-        report(&mut index, "a", "1", ProfileState::Installed);
-        assert_eq!(status(&index)["status"], "Pending", "a-2 has said nothing");
-        report(&mut index, "a-2", "1", ProfileState::Installed);
-        assert_eq!(status(&index)["status"], "Installed");
-        report(&mut index, "gone", "1", ProfileState::Error);
-        assert_eq!(status(&index)["status"], "Installed");
-        assert_eq!(index.stale(), [name("shop", "web-gone")]);
-        index.take_note(0, Fact::Node(Event::Delete(("a-2".into(), None))));
-        assert_eq!(status(&index)["nodes"], "1/1");
-        assert_eq!(index.stale().len(), 2);
-    }
-
-    #[test]
-    fn the_statuses_of_a_profile_that_is_gone_are_stale() {
-        let mut index = index(profile(&[], false));
-        node(&mut index, "a", true);
-        report(&mut index, "a", "1", ProfileState::Installed);
-        assert!(index.stale().is_empty());
-        index.take_note(0, Fact::Profile(Event::Delete((web(), None))));
-        assert_eq!(index.stale(), [name("shop", "web-a")]);
-        assert_eq!(index.wanted(&web(), "now"), None);
-    }
-
-    #[test]
-    fn the_first_pod_puts_the_finalizer_on_and_the_last_takes_it_off() {
-        let mut index = index(profile(&["other/one"], false));
-        settle(&mut index);
-        let path = Use::Seccomp("operator/shop/web.json".to_owned());
-        uses(&mut index, ("shop", "p"), std::slice::from_ref(&path));
-        let wanted = index.wanted(&web(), "now").expect("a write");
-        assert_eq!(
-            wanted.finalizers,
-            Some((vec!["other/one".into(), "in-use-by-active-pods".into()], "7".into()))
-        );
-        assert_eq!(wanted.status.expect("a status")["activeWorkloads"], json!(["shop/p"]));
-        settle(&mut index);
-        uses(&mut index, ("elsewhere", "q"), std::slice::from_ref(&path));
-        assert_eq!(index.wanted(&web(), "now").expect("a write").finalizers, None, "it is there");
-        assert_eq!(status(&index)["activeWorkloadCount"], 2);
-        settle(&mut index);
-        uses(&mut index, ("shop", "p"), &[]);
-        uses(&mut index, ("elsewhere", "q"), &[]);
-        let wanted = index.wanted(&web(), "now").expect("a write");
-        assert_eq!(wanted.finalizers, Some((vec!["other/one".into()], "7".into())));
-        assert_eq!(wanted.status.expect("a status")["activeWorkloads"], Value::Null);
-    }
-
-    #[test]
-    fn a_path_without_a_namespace_holds_the_profile_of_its_own_namespace_alone() {
-        let mut index = index(profile(&[], false));
-        let vague = Use::Seccomp("operator/web.json".to_owned());
-        uses(&mut index, ("elsewhere", "p"), std::slice::from_ref(&vague));
-        assert_eq!(index.wanted(&web(), "now").expect("a write").finalizers, None);
-        uses(&mut index, ("shop", "p"), &[vague]);
-        assert!(index.wanted(&web(), "now").expect("a write").finalizers.is_some());
-    }
-
-    #[test]
-    fn a_profile_in_use_stays_terminating_until_the_last_pod_is_gone() {
-        let mut index = index(profile(&["in-use-by-active-pods", "node-1-deleted", "x/y-deleted"], true));
-        uses(&mut index, ("shop", "p"), &[Use::Seccomp("operator/shop/web.json".to_owned())]);
-        let wanted = index.wanted(&web(), "now").expect("a write");
-        // Those of nodes are of the existing operator, and nobody else takes them off.
-        assert_eq!(
-            wanted.finalizers,
-            Some((vec!["in-use-by-active-pods".into(), "x/y-deleted".into()], "7".into()))
-        );
-        let status = wanted.status.expect("a status");
-        assert_eq!(status["status"], "Terminating");
-        let message = status["conditions"][0]["message"].as_str().expect("a message");
-        assert!(message.contains("used by 1 pods, for example shop/p"), "{message}");
-        uses(&mut index, ("shop", "p"), &[]);
-        let wanted = index.wanted(&web(), "now").expect("a write");
-        assert_eq!(wanted.finalizers, Some((vec!["x/y-deleted".into()], "7".into())));
-        // One that is being deleted takes no new finalizer.
-        assert_eq!(finalizers(&profile(&[], true), true), None);
-    }
-
-    #[test]
-    fn a_status_does_not_grow_with_the_pods() {
-        let mut index = index(profile(&[], false));
-        for pod in 0..1000 {
-            let pod = format!("pod-{pod:04}");
-            uses(&mut index, ("shop", &pod), &[Use::Seccomp("operator/shop/web.json".to_owned())]);
-        }
-        let status = status(&index);
-        assert_eq!(status["activeWorkloads"].as_array().map(Vec::len), Some(PODS));
-        assert_eq!(status["activeWorkloadCount"], 1000);
-    }
-}
+mod tests;

@@ -83,6 +83,12 @@ pub const VALIDATING: ApiKind = ApiKind {
     )
 };
 
+/// What says which kinds there are; followed, and not rendered.
+pub const DEFINITIONS: ApiKind = ApiKind {
+    namespaced: false,
+    ..kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
+};
+
 /// The kinds that are rendered; nothing of another kind is applied or deleted.
 pub static KINDS: [&ApiKind; 7] =
     [&DAEMON_SETS, &DEPLOYMENTS, &SERVICES, &BUDGETS, &MONITORS, &MUTATING, &VALIDATING];

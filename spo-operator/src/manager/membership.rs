@@ -51,6 +51,14 @@ pub fn runs_on(template: &PodSpec, node: &NodeFacts) -> bool {
         })
 }
 
+/// Whether a pod of a DaemonSet with this template stays on a node if it is there already: a taint that keeps only new
+/// pods away does not end it.
+pub fn stays_on(template: &PodSpec, node: &NodeFacts) -> bool {
+    let ends = |(_, _, effect): &&(String, String, String)| effect == "NoExecute";
+    let taints = node.taints.iter().filter(ends).cloned().collect();
+    runs_on(template, &NodeFacts { taints, ..node.clone() })
+}
+
 fn is_selected(template: &PodSpec, node: &NodeFacts) -> bool {
     if template.node_name.as_ref().is_some_and(|name| !name.is_empty() && *name != node.name) {
         return false;
@@ -206,6 +214,19 @@ mod tests {
             let template = json!({ "tolerations": [toleration] });
             assert_eq!(runs(template, json!({}), taint("NoSchedule")), expected, "{toleration}");
         }
+    }
+
+    #[test]
+    fn an_agent_stays_where_only_new_pods_are_kept_away() {
+        let stays = |template: Value, effect: &str| {
+            let mut template = template;
+            template["containers"] = json!([]);
+            let taints = json!([{ "key": "gpu", "value": "yes", "effect": effect }]);
+            stays_on(&serde_json::from_value(template).expect("a template"), &node(json!({}), taints))
+        };
+        assert!(stays(json!({}), "NoSchedule") && !stays(json!({}), "NoExecute"));
+        assert!(stays(json!({ "tolerations": [{ "operator": "Exists" }] }), "NoExecute"));
+        assert!(!stays(json!({ "nodeSelector": { "pool": "a" } }), "NoSchedule"), "the selector ends it");
     }
 
     /// A node that is not ready is a member: what it reported counts, and what it did not is said.

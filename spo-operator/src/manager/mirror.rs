@@ -3,6 +3,7 @@
 use std::{
     borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
 };
 
 use kube::runtime::watcher::Event;
@@ -94,6 +95,13 @@ impl<K: Ord + Clone, V: PartialEq> Mirror<K, V> {
     /// Everything, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.values.iter().map(|(key, (_, value))| (key, value))
+    }
+}
+
+impl<K: Ord, V> Mirror<K, V> {
+    /// Everything from a key on, by key.
+    pub fn from(&self, key: &K) -> impl Iterator<Item = (&K, &V)> {
+        self.values.range((Bound::Included(key), Bound::Unbounded)).map(|(key, (_, value))| (key, value))
     }
 }
 

@@ -3,13 +3,15 @@
 //! ```text
 //! Lease ──lease, election──► one leader
 //!   Secrets, definitions ──certificates, trust──► certificates, caBundle
-//!   SPOD ──rendering, kinds, applied, spod, rollout──► DaemonSet, webhook, …; state
-//!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer ──profiles──► writes
+//!   SPOD ──rendering, platform, kinds, applied, spod, rollout──► DaemonSet, webhook, …; state
+//!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer, event ──profiles──► writes
 //! ```
 //!
-//! Whatever decides is pure: [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`], [`bindings`], [`reports`], [`index`], [`applied`], [`rollout`].
+//! Whatever decides is pure: [`anchor`], [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`],
+//! [`bindings`], [`reports`], [`index`], [`transitions`], [`applied`], [`rollout`], [`spod_status`].
 //! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
 
+pub mod anchor;
 pub mod applied;
 pub mod bases;
 pub mod bindings;
@@ -21,13 +23,17 @@ pub mod kinds;
 pub mod lease;
 pub mod membership;
 pub mod mirror;
+pub mod platform;
 pub mod process;
 pub mod profiles;
 pub mod rendering;
 pub mod reports;
 pub mod rollout;
 pub mod spod;
+pub mod spod_status;
 pub mod spod_watches;
+pub mod static_webhook;
 pub mod texts;
+pub mod transitions;
 pub mod trust;
 pub mod uninstall;

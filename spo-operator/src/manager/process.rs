@@ -62,6 +62,10 @@ pub struct Arguments {
     /// Serve metrics without TLS and to everybody.
     #[arg(long, env = "ENABLE_INSECURE_METRICS_ACCESS", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_insecure_metrics_access: bool,
+    /// Whether the Secret `metrics-token`, with which Prometheus reads the metrics, is part of the installation; else it
+    /// is told to take its own account's.
+    #[arg(long, env = "SPO_METRICS_TOKEN", value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    metrics_token: bool,
     /// The kubelet's directory on nodes.
     #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
     kubelet_dir: String,
@@ -130,6 +134,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         kubelet_dir: arguments.kubelet_dir.clone(),
         restrict_to: common.restricted().join(","),
         service_ca: arguments.certificates == trust::Source::ServiceCa,
+        no_metrics_token: !arguments.metrics_token,
         cluster_scope: common.profiles() == spo_model::kind::Scope::Cluster,
         ..Surroundings::default()
     };
@@ -141,6 +146,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
             operator_namespace: common.operator_namespace.clone(),
             scope: common.profiles(),
             namespaces,
+            kubelet_dir: arguments.kubelet_dir.clone(),
         },
         spod: spod::Settings {
             namespace: common.operator_namespace.clone(),
@@ -239,7 +245,11 @@ impl Work {
         uninstall::clean_up(&self.client, &self.profiles).await;
         // Where only the definitions were deleted nobody ends this process; so that it works again when they are back, it
         // ends itself and is started anew.
-        let _ = timeout(uninstall::LAST_WORDS, stop.cancelled()).await;
+        if timeout(uninstall::LAST_WORDS, stop.cancelled()).await.is_err() {
+            tracing::info!(
+                "everything is released and nobody has ended this process: it ends, to begin anew"
+            );
+        }
         Ok(())
     }
 }

@@ -16,13 +16,13 @@ use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream,
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
-        core::v1::{Node, Pod},
+        core::v1::{Event as ClusterEvent, Node, Pod},
     },
     jiff::Timestamp,
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
 use serde_json::{Value, json};
@@ -36,12 +36,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bindings::{self, Binding},
     facts::{Id, NodeStatus, Profile, pod, warning},
-    index::{Fact, Index, Wanted, Watches},
+    index::{Fact, Index, Place, Wanted, Watches},
     membership::NodeFacts,
+    transitions::{Allowance, Transition},
 };
 use crate::{
     cluster::{
         names,
+        request::within,
         resource::Resource,
         watch::{Name, Watch},
     },
@@ -88,6 +90,8 @@ pub struct Settings {
     pub scope: Scope,
     /// The namespaces that are looked at; `None` for all.
     pub namespaces: Option<Vec<NamespaceName>>,
+    /// The kubelet's directory on nodes.
+    pub kubelet_dir: String,
 }
 
 /// Keeps status and finalizers of all profiles as they should be until it is told to stop.
@@ -101,7 +105,11 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let (mut facts, watches) = facts(&client, &settings);
-    let mut keeper = Keeper::new(client, settings, Index::new(watches), metrics);
+    let place = Place {
+        operator: settings.operator_namespace.as_str().into(),
+        kubelet_dir: settings.kubelet_dir.trim_end_matches('/').into(),
+    };
+    let mut keeper = Keeper::new(client, settings, Index::new(place, watches), metrics);
     loop {
         let due = keeper.due();
         tokio::select! {
@@ -262,6 +270,10 @@ struct Due {
 
 enum Done {
     Profile(Id, Duration, Result<Option<Profile>, kube::Error>),
+    /// A profile as it is after a conflict; `None` if it is gone.
+    Asked(Id, Result<Option<Profile>, kube::Error>),
+    /// An event is stored, or not.
+    Told,
     Status(Name, Result<(), kube::Error>),
 }
 
@@ -284,6 +296,9 @@ struct Keeper {
     stale: BTreeMap<Name, Instant>,
     sweep: Option<Instant>,
     metrics: Arc<ClusterMetrics>,
+    /// What writes that are under way change.
+    transitions: BTreeMap<Id, Transition>,
+    events: Allowance,
     /// When where all profiles stand is counted again.
     count: Option<Instant>,
     writes: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -302,12 +317,14 @@ impl Keeper {
             sweep: None,
             metrics,
             count: None,
+            transitions: BTreeMap::new(),
+            events: Allowance::new(Instant::now()),
             writes: FuturesUnordered::new(),
         }
     }
 
     fn take_note(&mut self, watch: usize, fact: Fact) {
-        let sweep = !matches!(fact, Fact::Pod(_) | Fact::Agents(_) | Fact::Binding(_));
+        let sweep = !matches!(fact, Fact::Pod(_) | Fact::Binding(_));
         let around = matches!(fact, Fact::Pod(_) | Fact::Agents(_) | Fact::Node(_));
         let counts = matches!(fact, Fact::Profile(_));
         self.index.take_note(watch, fact);
@@ -365,6 +382,11 @@ impl Keeper {
                 continue;
             };
             self.writing.insert(id.clone());
+            let before = self.index.profile(&id).map(|profile| &profile.status);
+            let transition = before.zip(wanted.status.as_ref()).and_then(|(b, a)| Transition::between(b, a));
+            if let Some(transition) = transition {
+                self.transitions.insert(id.clone(), transition);
+            }
             let api = self.api(id.resource, &id.namespace);
             self.writes.push(write(api, id, wanted).boxed());
         }
@@ -374,6 +396,7 @@ impl Keeper {
         match done {
             Done::Profile(id, took, result) => {
                 self.writing.remove(&id);
+                let transition = self.transitions.remove(&id);
                 let how = match &result {
                     Ok(_) => Written::Done,
                     Err(error) if is_code(error, 409) => Written::Conflict,
@@ -383,12 +406,29 @@ impl Keeper {
                 match result {
                     Ok(Some(profile)) => {
                         self.failed.remove(&id);
+                        if let Some(transition) = transition {
+                            self.tell(&id, &profile, &transition);
+                        }
                         self.index.written(&id, profile);
                     }
+                    Ok(None) => {}
+                    Err(error) if is_code(&error, 409) => self.ask(id),
+                    Err(error) => self.retry(id, &error),
+                }
+            }
+            Done::Asked(id, result) => {
+                self.writing.remove(&id);
+                match result {
+                    Ok(Some(profile)) => {
+                        self.index.asked(&id, profile);
+                        self.again(id);
+                    }
+                    // The watch will say that it is gone.
                     Ok(None) => {}
                     Err(error) => self.retry(id, &error),
                 }
             }
+            Done::Told => {}
             Done::Status(name, Err(error)) if !is_code(&error, 404) => {
                 tracing::warn!(status = name.1, %error, "a node status of nobody stays");
                 self.sweep = Some(Instant::now() + ORPHANED);
@@ -397,16 +437,53 @@ impl Keeper {
         }
     }
 
-    /// A conflict is no failure: the watch brings what is new. Others are tried again, less and less often.
+    /// A conflict is no failure: somebody else wrote meanwhile. The watch has told that already, or will; what was told
+    /// already is not told again, so the profile is asked for.
+    fn ask(&mut self, id: Id) {
+        self.writing.insert(id.clone());
+        let api = self.api(id.resource, &id.namespace);
+        let asked = async move {
+            let found = within(api.get_opt(&id.name)).await;
+            let profile = |object: DynamicObject| {
+                serde_json::to_value(object).ok().map(|document| Profile::of(id.resource, document).1)
+            };
+            let found = found.map(|object| object.and_then(profile));
+            Done::Asked(id, found)
+        };
+        self.writes.push(asked.boxed());
+    }
+
     fn retry(&mut self, id: Id, error: &kube::Error) {
+        tracing::warn!(profile = %id, %error, "a profile cannot be written");
+        self.again(id);
+    }
+
+    /// It is tried again, less and less often.
+    fn again(&mut self, id: Id) {
         let times = self.failed.entry(id.clone()).or_default();
         *times = times.saturating_add(1);
-        if !is_code(error, 409) {
-            tracing::warn!(profile = %id, %error, "a profile cannot be written");
-        }
         let now = Instant::now();
         let at = now + Duration::from_millis(250 << (*times).min(7));
         self.due.insert(id, Due { first: now, at });
+    }
+
+    /// Makes an event of what a write has changed. Nobody waits for it and nothing depends on it.
+    fn tell(&mut self, id: &Id, written: &Profile, transition: &Transition) {
+        if !self.events.may_tell(transition, Instant::now()) {
+            return;
+        }
+        let event = transition.event(id, written, Timestamp::now());
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        let api: Api<ClusterEvent> = Api::namespaced(self.client.clone(), &namespace);
+        let made = async move {
+            let parameters =
+                PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+            if let Err(error) = within(api.create(&parameters, &event)).await {
+                tracing::debug!(%error, "an event is not stored");
+            }
+            Done::Told
+        };
+        self.writes.push(made.boxed());
     }
 
     fn sweep(&mut self, now: Instant) {
@@ -428,7 +505,7 @@ impl Keeper {
             tracing::info!(namespace = name.0, status = name.1, "deleting a node status of nobody");
             self.writes.push(
                 async move {
-                    let result = api.delete(&name.1, &DeleteParams::default()).await.map(|_| ());
+                    let result = within(api.delete(&name.1, &DeleteParams::default())).await.map(|_| ());
                     Done::Status(name, result)
                 }
                 .boxed(),
@@ -467,7 +544,7 @@ async fn write_both(
         // With a version: somebody else may have added a finalizer of their own meanwhile.
         let metadata = json!({ "finalizers": finalizers, "resourceVersion": version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        let object = api.patch(&id.name, &parameters, &patch).await?;
+        let object = within(api.patch(&id.name, &parameters, &patch)).await?;
         if object.metadata.deletion_timestamp.is_some() && finalizers.is_empty() {
             // That was the last thing that held it.
             return Ok(None);
@@ -476,7 +553,7 @@ async fn write_both(
     }
     if let Some(status) = wanted.status {
         let patch = Patch::Merge(json!({ "status": status }));
-        written = Some(api.patch_status(&id.name, &parameters, &patch).await?);
+        written = Some(within(api.patch_status(&id.name, &parameters, &patch)).await?);
     }
     let document = written.and_then(|object| serde_json::to_value(object).ok());
     Ok(document.map(|document| Profile::of(id.resource, document).1))

@@ -1,7 +1,7 @@
 //! What nodes have said about profiles: every node status, found by profile and node.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -56,16 +56,21 @@ impl Reports {
         self.heard.get(id).map_or(0, BTreeMap::len)
     }
 
-    /// The node statuses that belong to nobody: their node is gone, or their profile.
+    /// The node statuses that belong to nobody: nobody is on their node who writes them, or their profile is gone.
     pub fn stale<'a>(
         &self,
         profile: impl Fn(&Id) -> Option<&'a Profile>,
         is_node: impl Fn(&str) -> bool,
     ) -> Vec<Name> {
+        // Of a node there may be as many as there are profiles.
+        let mut nodes: HashMap<&Arc<str>, bool> = HashMap::new();
+        for (_, status) in self.statuses.iter() {
+            nodes.entry(&status.node).or_insert_with_key(|node| is_node(node));
+        }
         let is_stale = |status: &NodeStatus| {
             let profile = status.reports.first().and_then(|(id, _)| profile(id));
             let orphan = status.owner.as_ref().is_some_and(|uid| profile.is_none_or(|p| *p.uid != **uid));
-            orphan || !is_node(&status.node)
+            orphan || nodes.get(&status.node) != Some(&true)
         };
         let stale = self.statuses.iter().filter(|(_, status)| is_stale(status));
         stale.map(|(name, _)| (name.0.to_string(), name.1.to_string())).collect()

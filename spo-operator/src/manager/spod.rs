@@ -15,32 +15,32 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
-    core::PartialObjectMeta,
+    api::{DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
     runtime::watcher::Event,
 };
 use serde_json::{Value, json};
 use spo_model::{
-    convert::decode,
     daemon::DaemonState,
     kind::{Kind, Scope},
     names::NamespaceName,
-    object::{AnyObject, SecurityProfilesOperatorDaemon},
-    status::Condition,
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    anchor::Anchor,
     applied::{Key, Objects, Step},
     kinds::{ApiKind, DAEMON_SETS, KINDS, MONITORS, SERVICES},
+    platform::{Platform, belonging_to},
     rendering::{Renderer, Surroundings},
-    rollout::{Rollouts, condition},
-    spod_watches::{Told, events},
-    trust::{Anchor, Trusted},
+    rollout::Rollouts,
+    spod_status::Spod,
+    spod_watches::{Events, Told, events, monitors},
+    static_webhook,
+    trust::Trusted,
 };
 use crate::{
-    cluster::{names, resource::Resource},
+    cluster::{names, request::within, resource::Resource},
     process::Error,
     render,
 };
@@ -57,6 +57,9 @@ const CERTIFICATES: Duration = Duration::from_secs(1);
 
 /// The least time between two reports that differ only in how far a roll-out is.
 const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How often it is looked at what the cluster is. Its owner may be made anew.
+const LOOK: Duration = Duration::from_secs(10 * 60);
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -89,19 +92,14 @@ pub async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            Some(told) = events.next() => controller.take_note(told),
+            Some(told) = events.next() => controller.take_note(told, &mut events),
             Ok(()) = trusted.changed() => controller.trust(trusted.borrow_and_update().clone()),
-            () = sleep_until(controller.due) => controller.work().await,
+            () = sleep_until(controller.due) => {
+                // What is done halfway is done again by the next leader.
+                stop.run_until_cancelled(controller.work()).await;
+            }
         }
     }
-}
-
-struct Spod {
-    object: Result<Box<SecurityProfilesOperatorDaemon>, String>,
-    uid: String,
-    generation: Option<i64>,
-    deleting: bool,
-    status: Value,
 }
 
 struct Controller {
@@ -124,7 +122,11 @@ struct Controller {
     /// When certificates are not waited for any longer.
     patience: Instant,
     complained: BTreeSet<String>,
-    probed: bool,
+    /// Whether it is known what the cluster is, and when that is looked at again.
+    known: bool,
+    look: Instant,
+    /// Ends the watch of ServiceMonitors; `None` where there are none.
+    monitors: Option<CancellationToken>,
     due: Instant,
 }
 
@@ -145,7 +147,9 @@ impl Controller {
             reported: BTreeMap::new(),
             patience: Instant::now() + CERTIFICATES,
             complained: BTreeSet::new(),
-            probed: false,
+            known: false,
+            look: Instant::now(),
+            monitors: None,
             due: far(),
         }
     }
@@ -163,7 +167,7 @@ impl Controller {
         self.soon();
     }
 
-    fn take_note(&mut self, told: Told) {
+    fn take_note(&mut self, told: Told, events: &mut Events) {
         match told {
             Told::Spod(event) => self.spod(event),
             Told::Own(deployment) => {
@@ -181,7 +185,8 @@ impl Controller {
                     self.rollouts.forget(&object.name_any());
                     self.gone(&DAEMON_SETS, &object.name_any());
                 }
-                Event::Init | Event::InitDone => {}
+                Event::Init => self.objects.list_begins(DAEMON_SETS.kind),
+                Event::InitDone => self.list_ends(&DAEMON_SETS),
             },
             Told::Other(kind, Event::Apply(metadata) | Event::InitApply(metadata)) => {
                 self.seen(kind, &metadata);
@@ -189,9 +194,42 @@ impl Controller {
             Told::Other(kind, Event::Delete(metadata)) => {
                 self.gone(kind, metadata.name.as_deref().unwrap_or_default());
             }
-            Told::Other(_, Event::Init | Event::InitDone) => {}
+            Told::Other(kind, Event::Init) => self.objects.list_begins(kind.kind),
+            Told::Other(kind, Event::InitDone) => self.list_ends(kind),
             Told::Named(kind, _, Some(metadata)) => self.seen(kind, &metadata),
-            Told::Named(kind, name, None) => self.gone(kind, name),
+            Told::Named(kind, name, None) => {
+                // It may have gone with its owner.
+                self.look = Instant::now();
+                self.gone(kind, name);
+            }
+            Told::Monitors(there) => self.monitors(there, events),
+        }
+    }
+
+    /// Takes note of whether the cluster has ServiceMonitors, and follows them if it has.
+    fn monitors(&mut self, there: bool, events: &mut Events) {
+        self.around.service_monitors = there;
+        if !there {
+            if let Some(watch) = self.monitors.take() {
+                watch.cancel();
+            }
+            // They went with their definition.
+            self.objects.list_begins(MONITORS.kind);
+            self.list_ends(&MONITORS);
+        } else if self.monitors.is_none() {
+            let until = CancellationToken::new();
+            events.push(monitors(&self.client, &self.settings.namespace, until.clone()));
+            self.monitors = Some(until);
+        }
+        self.soon();
+    }
+
+    fn list_ends(&mut self, kind: &'static ApiKind) {
+        for (of, name) in self.objects.list_ends(kind.kind) {
+            if of == DAEMON_SETS.kind {
+                self.rollouts.forget(&name);
+            }
+            self.soon();
         }
     }
 
@@ -261,10 +299,22 @@ impl Controller {
             }
             self.settled = true;
         }
-        if !self.probed {
-            self.probe().await;
-            self.probed = true;
+        if Instant::now() >= self.look {
+            let found = Platform::of(&self.client).await;
+            match found {
+                Ok(platform) => {
+                    self.around.settle(platform);
+                    self.known = true;
+                }
+                // What was found before is true most probably.
+                Err(error) if self.known => {
+                    self.complain(format!("what the cluster is cannot be asked: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
+            self.look = Instant::now() + LOOK;
         }
+        self.due = self.due.min(self.look);
         // Objects that there is only one of belong to the first; further SPODs have agents of their own.
         let mut spods: Vec<String> = self.spods.keys().cloned().collect();
         spods.sort_by_key(|name| name != names::SPOD);
@@ -293,7 +343,7 @@ impl Controller {
         };
         let parameters = PatchParams::apply(VALUES_MANAGER).force();
         let patched: DynamicObject =
-            self.spod_api().patch(names::SPOD, &parameters, &Patch::Apply(&document)).await?;
+            within(self.spod_api().patch(names::SPOD, &parameters, &Patch::Apply(&document))).await?;
         tracing::info!(generation = patched.metadata.generation, "applied the values of the chart");
         Ok(())
     }
@@ -302,7 +352,7 @@ impl Controller {
         let api = self.spod_api();
         let document = (self.settings.renderer.default)(self.namespace());
         let Ok(object) = serde_json::from_value(document) else { return Ok(()) };
-        match api.create(&PostParams::default(), &object).await {
+        match within(api.create(&PostParams::default(), &object)).await {
             Ok(made) => {
                 tracing::info!(name = names::SPOD, "made the SecurityProfilesOperatorDaemon");
                 // The watch will say the same; until then nothing has to wait.
@@ -315,29 +365,6 @@ impl Controller {
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-
-    /// What only the cluster can tell: whether there are ServiceMonitors, and what owns things without namespace.
-    async fn probe(&mut self) {
-        self.around.service_monitors = self
-            .client
-            .list_api_group_resources("monitoring.coreos.com/v1")
-            .await
-            .is_ok_and(|list| list.resources.iter().any(|resource| resource.name == MONITORS.plural));
-        let role = ApiResource {
-            group: "rbac.authorization.k8s.io".to_owned(),
-            version: "v1".to_owned(),
-            api_version: "rbac.authorization.k8s.io/v1".to_owned(),
-            kind: "ClusterRole".to_owned(),
-            plural: "clusterroles".to_owned(),
-        };
-        let roles: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(self.client.clone(), &role);
-        if let Ok(Some(found)) = roles.get_opt(names::OPERATOR).await {
-            self.around.owner = Some(json!({
-                "apiVersion": role.api_version, "kind": role.kind, "name": names::OPERATOR,
-                "uid": found.metadata.uid, "blockOwnerDeletion": false,
-            }));
-        }
     }
 
     /// Applies what differs and removes what is not rendered any more. Returns what went wrong first.
@@ -355,9 +382,11 @@ impl Controller {
             Ok(rendered) => rendered,
             Err(problem) => return Some(problem),
         };
-        let is_static = spod.object.as_ref().is_ok_and(|object| {
-            object.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) == Some(true)
-        });
+        let is_static = spod.is_static();
+        if is_static {
+            // What another SPOD might make of the webhook is not asked for.
+            claimed.extend(static_webhook::keys());
+        }
         let waits = self.around.trust.is_none() && Instant::now() < self.patience;
         if waits {
             self.due = self.due.min(self.patience);
@@ -394,6 +423,37 @@ impl Controller {
         if problem.is_none() {
             self.prune(&uid, &wanted, is_static).await;
         }
+        if is_static && let Some(failed) = self.trust_static().await {
+            problem.get_or_insert(failed);
+        }
+        problem
+    }
+
+    /// Puts whom to trust into webhook configurations that somebody else keeps, where they are there. Returns what went
+    /// wrong first.
+    async fn trust_static(&mut self) -> Option<String> {
+        let anchor = self.around.trust.clone()?;
+        let (mut problem, trusted) = (None, json!(anchor.bundle()));
+        for (kind, key) in static_webhook::configurations() {
+            match self.objects.step(&key, &trusted, Instant::now()) {
+                Step::Apply if self.objects.is_there(&key) => {}
+                Step::Later(at) => {
+                    self.due = self.due.min(at);
+                    continue;
+                }
+                Step::Keep | Step::Apply => continue,
+            }
+            match static_webhook::trust(&self.client, kind, &key.1, &anchor, self.namespace()).await {
+                Ok(Some(metadata)) => {
+                    self.objects.written(key, trusted.clone(), &metadata, Instant::now());
+                }
+                // The watch will say so.
+                Ok(None) => {}
+                Err(error) => {
+                    problem.get_or_insert(format!("{} {} cannot be patched: {error}", key.0, key.1));
+                }
+            }
+        }
         problem
     }
 
@@ -402,7 +462,7 @@ impl Controller {
         let write = async |(kind, key, object): (&ApiKind, Key, Value)| {
             let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
             let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-            let written = api.patch(&key.1, &parameters, &Patch::Apply(&object)).await;
+            let written = within(api.patch(&key.1, &parameters, &Patch::Apply(&object))).await;
             (key, object, written)
         };
         let mut problem = None;
@@ -420,7 +480,9 @@ impl Controller {
                     }
                 }
                 Err(error) if key.0 == MONITORS.kind => {
+                    // The definition may not be served yet, or not in this version: nothing else depends on it.
                     self.complain(format!("the ServiceMonitor cannot be applied: {error}"));
+                    self.due = self.due.min(Instant::now() + RETRY);
                 }
                 Err(error) => {
                     problem.get_or_insert(format!("{} {} cannot be applied: {error}", key.0, key.1));
@@ -440,7 +502,7 @@ impl Controller {
             }
             let Some(kind) = KINDS.into_iter().find(|kind| kind.kind == key.0) else { continue };
             let api: Api<DynamicObject> = kind.api(&self.client, self.namespace());
-            match api.delete(&key.1, &DeleteParams::background()).await {
+            match within(api.delete(&key.1, &DeleteParams::background())).await {
                 Ok(_) => tracing::info!(kind = key.0, name = key.1, "deleted what is not asked for any more"),
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(error) => {
@@ -454,7 +516,7 @@ impl Controller {
 
     async fn report(&mut self, name: &str, problem: Option<String>) -> Result<(), kube::Error> {
         let Some(spod) = self.spods.get(name).filter(|spod| !spod.deleting) else { return Ok(()) };
-        let before: Option<DaemonState> = spod.status["state"].as_str().and_then(|state| state.parse().ok());
+        let before = spod.state();
         let (state, mut message) = match (problem, self.rollouts.get(name)) {
             (Some(problem), _) => (DaemonState::Error, problem),
             (None, Some(rollout)) => rollout.state(before),
@@ -466,18 +528,8 @@ impl Controller {
                 message.push_str(&format!("; not part of this release: {}", missing.join(", ")));
             }
         }
-        let conditions = spod.status["conditions"].as_array().into_iter().flatten();
-        let conditions: Vec<Condition> =
-            conditions.filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect();
-        let ready = conditions.iter().find(|condition| condition.type_ == Condition::READY);
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
-        let ready = condition(state, message, spod.generation, ready, &now);
-        let others = conditions.iter().filter(|condition| condition.type_ != Condition::READY).cloned();
-        let conditions: Vec<Condition> = [ready].into_iter().chain(others).collect();
-        let wanted = json!({ "state": state, "conditions": conditions });
-        if spod.status["state"] == wanted["state"] && spod.status["conditions"] == wanted["conditions"] {
-            return Ok(());
-        }
+        let Some(wanted) = spod.wanted(state, message, &now) else { return Ok(()) };
         if spod.status["state"] == wanted["state"] && spod.generation == spod.observed() {
             let next = self.reported.get(name).map(|at| *at + PROGRESS);
             if let Some(next) = next.filter(|next| Instant::now() < *next) {
@@ -489,7 +541,7 @@ impl Controller {
         let parameters =
             PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..Default::default() };
         let patch = Patch::Merge(json!({ "status": wanted }));
-        match self.spod_api().patch_status(name, &parameters, &patch).await {
+        match within(self.spod_api().patch_status(name, &parameters, &patch)).await {
             Ok(_) => {
                 if let Some(spod) = self.spods.get_mut(name) {
                     spod.status = wanted;
@@ -517,43 +569,12 @@ impl Controller {
     }
 }
 
-impl Spod {
-    fn of(document: &Value) -> Self {
-        let object = match decode(document).map(|decoded| decoded.object) {
-            Ok(AnyObject::SecurityProfilesOperatorDaemon(object)) => Ok(Box::new(object)),
-            Ok(_) => Err("it is of another kind".to_owned()),
-            Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-        };
-        let metadata = &document["metadata"];
-        Self {
-            object,
-            uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
-            generation: metadata["generation"].as_i64(),
-            deleting: metadata["deletionTimestamp"].is_string(),
-            status: document["status"].clone(),
-        }
-    }
-
-    /// The generation that its condition `Ready` is about.
-    fn observed(&self) -> Option<i64> {
-        let mut conditions = self.status["conditions"].as_array().into_iter().flatten();
-        conditions.find(|condition| condition["type"] == Condition::READY)?["observedGeneration"].as_i64()
-    }
-}
-
 /// The operator's Deployment as the owner of what is to go with it.
 fn owner(own: &Deployment) -> Option<Value> {
     Some(json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "name": own.metadata.name.as_ref()?,
         "uid": own.metadata.uid.as_ref()?, "blockOwnerDeletion": false,
     }))
-}
-
-fn belonging_to(mut document: Value, owner: Option<&Value>) -> Value {
-    if let Some(owner) = owner {
-        document["metadata"]["ownerReferences"] = json!([owner]);
-    }
-    document
 }
 
 fn far() -> Instant {

@@ -4,13 +4,13 @@
 //! all their schemas together are large. The bundle goes out before anything that only it makes trustworthy.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::ValueEnum;
 use futures::{StreamExt as _, stream};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{
@@ -21,13 +21,17 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use spo_model::kind::GROUP;
+use spo_model::kind::{GROUP, Kind};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::{self, Pair, Server, Step};
+use super::{
+    anchor::{Anchor, definition_patch},
+    certificates::{self, Pair, Server, Step},
+    platform::{self, belonging_to},
+};
 use crate::{
-    cluster::{names, resource::Resource},
+    cluster::{names, request::within, resource::Resource},
     process::Error,
     render::{MANAGER_SERVICE, service_ca::INJECT},
 };
@@ -44,15 +48,6 @@ pub enum Source {
     /// Somebody else fills the Secrets; `ca.crt` of the webhook's says whom to trust, and what it said before counts for
     /// ten minutes more.
     Provided,
-}
-
-/// Whom the API server has to trust when it calls the webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Anchor {
-    /// These authorities, as PEM.
-    Bundle(String),
-    /// The service CA, which puts itself where an annotation asks for it.
-    Injected,
 }
 
 /// Whom to trust, once that is known.
@@ -87,7 +82,9 @@ pub async fn run(
         let wait = trust.wait();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(wait) => trust.work().await,
+            () = tokio::time::sleep(wait) => {
+                stop.run_until_cancelled(trust.work()).await;
+            }
             Some(told) = events.next() => trust.take_note(told),
         }
     }
@@ -120,8 +117,10 @@ struct Trust {
     /// What each definition was brought to: its generation then, and whom to trust.
     done: BTreeMap<String, (i64, Anchor)>,
     anchor: watch::Sender<Option<Anchor>>,
-    /// Whom somebody else wants to be trusted.
-    foreign: Overlap,
+    /// Whom somebody else wants to be trusted; `None` before what the last leader told is known.
+    foreign: Option<Overlap>,
+    /// What the Secrets and requests for certificates belong to.
+    owner: Option<Value>,
     /// When there is something to do, in seconds since 1970; 0 for now.
     again: u64,
     failed: bool,
@@ -147,7 +146,8 @@ impl Trust {
             generations: BTreeMap::new(),
             done: BTreeMap::new(),
             anchor,
-            foreign: Overlap::default(),
+            foreign: None,
+            owner: None,
             again: 0,
             failed: false,
         }
@@ -217,6 +217,9 @@ impl Trust {
     }
 
     async fn reconcile(&mut self) -> Result<u64, Error> {
+        if let Some(owner) = platform::owner(&self.client).await? {
+            self.owner = Some(owner);
+        }
         match self.source {
             Source::Builtin => self.own().await,
             Source::CertManager => {
@@ -266,7 +269,25 @@ impl Trust {
             };
             self.store(&server.secret, &new).await?;
         }
+        self.adopt().await?;
         Ok(plan.again)
+    }
+
+    /// Lets Secrets that an earlier release has made belong to what goes with the operator.
+    async fn adopt(&mut self) -> Result<(), Error> {
+        for name in self.names() {
+            let Some(Some(secret)) = self.known.get(name) else { continue };
+            if !is_our_own(secret) {
+                continue;
+            }
+            let Some(owners) = owners(&secret.metadata, self.owner.as_ref()) else { continue };
+            let metadata =
+                json!({ "ownerReferences": owners, "resourceVersion": secret.metadata.resource_version });
+            let (parameters, patch) = (updates(), Patch::Merge(json!({ "metadata": metadata })));
+            let adopted = within(self.secrets.patch(name, &parameters, &patch)).await?;
+            self.known.insert(name, Some(Box::new(adopted)));
+        }
+        Ok(())
     }
 
     /// Whom to trust is what somebody else put into the webhook's Secret, and for a while what was there before.
@@ -274,9 +295,26 @@ impl Trust {
         let secret = self.known.get(names::WEBHOOK_SECRET).and_then(Option::as_deref);
         let bundle = secret.and_then(|secret| text(secret, "ca.crt").or_else(|| text(secret, "tls.crt")));
         let Some(bundle) = bundle else { return Ok(u64::MAX) };
-        let (bundle, again) = self.foreign.take(&bundle, now());
+        let mut overlap = match self.foreign.take() {
+            Some(overlap) => overlap,
+            None => Overlap::after(&self.trusted_so_far().await?, &bundle, now()),
+        };
+        let (bundle, again) = overlap.take(&bundle, now());
+        self.foreign = Some(overlap);
         self.publish(Anchor::Bundle(bundle)).await?;
         Ok(again)
+    }
+
+    /// Whom a definition says to trust, as PEM.
+    async fn trusted_so_far(&self) -> Result<String, Error> {
+        let name = format!("{}.{GROUP}", Kind::SeccompProfile.plural());
+        let Some(definition) = within(self.definitions.get_opt(&name)).await? else {
+            return Ok(String::new());
+        };
+        let conversion = definition.spec.conversion.clone().unwrap_or_default();
+        let bundle = conversion.pointer("/webhook/clientConfig/caBundle").cloned();
+        let bundle = bundle.and_then(|bundle| serde_json::from_value::<ByteString>(bundle).ok());
+        Ok(bundle.and_then(|bytes| String::from_utf8(bytes.0).ok()).unwrap_or_default())
     }
 
     /// The service CA makes the Secrets that Services ask for, but does not touch what is there: our own make way.
@@ -286,7 +324,7 @@ impl Trust {
                 continue;
             }
             tracing::info!(secret = name, "making way for the service CA");
-            match self.secrets.delete(name, &DeleteParams::default()).await {
+            match within(self.secrets.delete(name, &DeleteParams::default())).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 deleted => drop(deleted?),
             }
@@ -314,13 +352,12 @@ impl Trust {
         };
         let due: Vec<String> = self.generations.iter().filter_map(due).collect();
         for name in due {
-            let Some(mut definition) = self.definitions.get_opt(&name).await? else { continue };
+            let Some(mut definition) = within(self.definitions.get_opt(&name)).await? else { continue };
             let conversion = definition.spec.conversion.take().unwrap_or_default();
             let injected = definition.annotations().get(INJECT).is_some_and(|value| value == "true");
             if let Some(patch) = definition_patch(&conversion, injected, &anchor, &self.namespace) {
-                let parameters = PatchParams::apply(names::FIELD_MANAGER);
-                let parameters = PatchParams { force: false, ..parameters };
-                let patched = self.definitions.patch(&name, &parameters, &Patch::Merge(patch)).await?;
+                let (parameters, patch) = (updates(), Patch::Merge(patch));
+                let patched = within(self.definitions.patch(&name, &parameters, &patch)).await?;
                 tracing::info!(definition = name, "told the definition whom to trust");
                 definition = patched;
             }
@@ -343,21 +380,22 @@ impl Trust {
         let written = match before {
             Some(before) if before.type_.as_deref() == Some(TLS) && before.immutable != Some(true) => {
                 let secret = Secret { data: Some(data.into()), ..before.clone() };
-                self.secrets.replace(name, &PostParams::default(), &secret).await?
+                within(self.secrets.replace(name, &PostParams::default(), &secret)).await?
             }
             _ => {
                 if before.is_some() {
                     // Neither the type of a Secret nor one that is immutable can be changed.
-                    self.secrets.delete(name, &DeleteParams::default()).await?;
+                    within(self.secrets.delete(name, &DeleteParams::default())).await?;
                 }
                 let metadata = ObjectMeta {
                     name: Some(name.to_owned()),
                     labels: Some([(names::APP_LABEL.to_owned(), names::OPERATOR.to_owned())].into()),
+                    owner_references: owners(&ObjectMeta::default(), self.owner.as_ref()),
                     ..ObjectMeta::default()
                 };
                 let type_ = Some(TLS.to_owned());
                 let secret = Secret { metadata, data: Some(data.into()), type_, ..Secret::default() };
-                self.secrets.create(&PostParams::default(), &secret).await?
+                within(self.secrets.create(&PostParams::default(), &secret)).await?
             }
         };
         if let Some(known) = self.known.iter_mut().find(|(known, _)| **known == name) {
@@ -381,8 +419,9 @@ impl Trust {
                 "apiVersion": resource.api_version, "kind": resource.kind,
                 "metadata": { "name": name, "labels": { names::APP_LABEL: names::OPERATOR } }, "spec": spec,
             });
+            let patch = Patch::Apply(belonging_to(object, self.owner.as_ref()));
             let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-            api.patch(name, &parameters, &Patch::Apply(object)).await
+            within(api.patch(name, &parameters, &patch)).await
         };
         apply(resource("Issuer", "issuers"), "selfsigned-issuer", json!({ "selfSigned": {} })).await?;
         for (name, server) in ["webhook-cert", "metrics-cert"].into_iter().zip(servers(&self.namespace)) {
@@ -406,6 +445,17 @@ struct Overlap {
 const OVERLAP: u64 = 10 * 60;
 
 impl Overlap {
+    /// Where another leader has left it: who is trusted by now beside whom a bundle names is trusted for a while more.
+    fn after(so_far: &str, bundle: &str, now: u64) -> Self {
+        let named: BTreeSet<&str> = certificates_of(bundle).collect();
+        let before: Vec<&str> =
+            certificates_of(so_far).filter(|certificate| !named.contains(certificate)).take(SO_FAR).collect();
+        Self {
+            current: bundle.to_owned(),
+            before: (!before.is_empty()).then(|| (before.join("\n") + "\n", now.saturating_add(OVERLAP))),
+        }
+    }
+
     /// Takes note of whom to trust by now; gives everybody to trust, and when that is to be asked again.
     fn take(&mut self, bundle: &str, now: u64) -> (String, u64) {
         if self.current != bundle {
@@ -418,6 +468,31 @@ impl Overlap {
             Some((before, until)) => (format!("{}\n{before}", bundle.trim_end()), *until),
         }
     }
+}
+
+/// The most certificates that are taken over from another leader.
+const SO_FAR: usize = 8;
+
+/// The certificates of a text, each as its PEM; what stands between them is left out.
+fn certificates_of(text: &str) -> impl Iterator<Item = &str> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let all = text.split_inclusive(END).filter(|part| part.ends_with(END));
+    all.filter_map(|part| part.get(part.rfind("-----BEGIN CERTIFICATE-----")?..))
+}
+
+/// The owners that an object should have, if it has others: this one, and whoever else.
+fn owners(metadata: &ObjectMeta, owner: Option<&Value>) -> Option<Vec<OwnerReference>> {
+    let ours: OwnerReference = serde_json::from_value(owner?.clone()).ok()?;
+    let all = metadata.owner_references.iter().flatten();
+    let is_other = |other: &&OwnerReference| (&other.kind, &other.name) != (&ours.kind, &ours.name);
+    let mut wanted: Vec<OwnerReference> = all.clone().filter(is_other).cloned().collect();
+    wanted.push(ours);
+    (wanted.iter().map(|owner| &owner.uid).ne(all.map(|owner| &owner.uid))).then_some(wanted)
+}
+
+/// How an object that is somebody else's too is written.
+fn updates() -> PatchParams {
+    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 const TLS: &str = "kubernetes.io/tls";
@@ -434,37 +509,6 @@ pub fn servers(namespace: &str) -> Vec<Server> {
         server(names::WEBHOOK_SECRET, &[names::WEBHOOK_SERVICE, names::CONVERSION_SERVICE]),
         server(names::METRICS_SECRET, &[names::METRICS_SERVICE, MANAGER_SERVICE]),
     ]
-}
-
-/// What has to change in a definition, if anything: whom the API server trusts, and in which namespace the webhook is.
-/// A conversion of another kind, or by another's service, is left alone. `injected` is whether the definition asks the
-/// service CA.
-fn definition_patch(conversion: &Value, injected: bool, anchor: &Anchor, namespace: &str) -> Option<Value> {
-    let config = conversion.pointer("/webhook/clientConfig")?;
-    let ours = [names::CONVERSION_SERVICE, names::WEBHOOK_SERVICE];
-    if conversion["strategy"] != "Webhook" || !ours.iter().any(|name| config["service"]["name"] == *name) {
-        return None;
-    }
-    // The certificates of the service CA are for one Service only.
-    let service =
-        if *anchor == Anchor::Injected { names::WEBHOOK_SERVICE } else { names::CONVERSION_SERVICE };
-    let mut wanted = json!({ "service": { "name": service, "namespace": namespace } });
-    let mut same = config["service"]["namespace"] == namespace && config["service"]["name"] == service;
-    if let Anchor::Bundle(pem) = anchor {
-        let bytes = serde_json::to_value(ByteString(pem.as_bytes().to_vec())).ok()?;
-        same &= config["caBundle"] == bytes;
-        wanted["caBundle"] = bytes;
-    }
-    let inject = *anchor == Anchor::Injected;
-    if same && inject == injected {
-        return None;
-    }
-    let mut patch = json!({ "spec": { "conversion": { "webhook": { "clientConfig": wanted } } } });
-    if inject != injected {
-        // Two that put their authorities there would do so in turn, for ever.
-        patch["metadata"]["annotations"][INJECT] = if inject { json!("true") } else { Value::Null };
-    }
-    Some(patch)
 }
 
 /// Whether a Secret is one that this operator made, and not the service CA: that writes no `ca.crt`.
@@ -494,48 +538,6 @@ fn now() -> u64 {
 mod tests {
     use super::*;
 
-    fn conversion(service: &str, bundle: Option<&str>) -> Value {
-        let mut config = json!({ "service": { "name": service, "namespace": "spo", "path": "/convert" } });
-        if let Some(bundle) = bundle {
-            config["caBundle"] = json!(ByteString(bundle.as_bytes().to_vec()));
-        }
-        json!({ "strategy": "Webhook", "webhook": { "clientConfig": config } })
-    }
-
-    #[test]
-    fn a_definition_is_patched_only_where_it_differs() {
-        let ours = Anchor::Bundle("CA".to_owned());
-        let patch = |conversion: &Value| definition_patch(conversion, false, &ours, "spo");
-        let found = patch(&conversion("webhook-conversion", None)).expect("a patch");
-        let config = &found["spec"]["conversion"]["webhook"]["clientConfig"];
-        assert_eq!(config["caBundle"], "Q0E=");
-        assert_eq!(patch(&conversion("webhook-conversion", Some("CA"))), None);
-        assert!(patch(&conversion("webhook-conversion", Some("old"))).is_some());
-        let moved = patch(&conversion("webhook-service", Some("CA"))).expect("a patch");
-        let service = &moved["spec"]["conversion"]["webhook"]["clientConfig"]["service"];
-        assert_eq!(service["name"], "webhook-conversion", "the existing operator has one Service for both");
-        let moved = definition_patch(&conversion("webhook-conversion", Some("CA")), false, &ours, "other");
-        assert!(moved.is_some(), "the existing operator writes one namespace into its manifests");
-        for foreign in [conversion("another", None), json!({ "strategy": "None" }), json!(null)] {
-            assert_eq!(patch(&foreign), None);
-        }
-    }
-
-    /// Both would write the field in turn otherwise.
-    #[test]
-    fn a_definition_asks_the_service_ca_or_has_our_authority() {
-        let (ours, theirs) = (Anchor::Bundle("CA".to_owned()), Anchor::Injected);
-        let definition = conversion("webhook-service", Some("CA"));
-        let to = definition_patch(&definition, false, &theirs, "spo").expect("a patch");
-        assert_eq!(to["metadata"]["annotations"][INJECT], "true");
-        assert!(to.pointer("/spec/conversion/webhook/clientConfig/caBundle").is_none(), "{to}");
-        let theirs_now = conversion("webhook-service", Some("service CA"));
-        assert_eq!(definition_patch(&theirs_now, true, &theirs, "spo"), None, "whatever it put there");
-        let back = definition_patch(&theirs_now, true, &ours, "spo").expect("a patch");
-        assert_eq!(back["metadata"]["annotations"], json!({ INJECT: null }));
-        assert_eq!(back["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"], "Q0E=");
-    }
-
     #[test]
     fn only_secrets_that_we_made_make_way() {
         let secret = |app: &str, fields: &[&str]| Secret {
@@ -564,6 +566,44 @@ mod tests {
         // However often it changes, there are two at most.
         trusted.take("C\n", end);
         assert_eq!(trusted.take("D\n", end).0, "D\nC\n");
+    }
+
+    /// A leader that ends in the middle of a rotation must not end the trust in what is served still.
+    #[test]
+    fn the_next_leader_goes_on_trusting_who_was_trusted() {
+        let pem = |name: &str| format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n");
+        let (a, b) = (pem("A"), pem("B"));
+        let end = 100 + OVERLAP;
+        let mut taken_over = Overlap::after(&format!("{b}\n{a}"), &b, 100);
+        assert_eq!(taken_over.take(&b, 100), (format!("{b}{a}"), end));
+        assert_eq!(taken_over.take(&b, end), (b.clone(), u64::MAX));
+        // The authority changed while nobody led.
+        assert_eq!(Overlap::after(&a, &b, 100).take(&b, 100), (format!("{b}{a}"), end));
+        for nothing_else in ["", &b, "odd", "-----BEGIN CERTIFICATE-----"] {
+            assert_eq!(Overlap::after(nothing_else, &b, 100).take(&b, 100), (b.clone(), u64::MAX));
+        }
+        let explained = Overlap::after(&format!("# ours\n{a}"), &b, 100).take(&b, 100).0;
+        assert_eq!(explained, format!("{b}{a}"));
+        let many: String = (0..1000).map(|i| pem(&i.to_string())).collect();
+        assert_eq!(Overlap::after(&many, &b, 100).take(&b, 100).0.matches("BEGIN").count(), 1 + SO_FAR);
+    }
+
+    #[test]
+    fn an_object_gets_its_owner_beside_those_of_others() {
+        let owner =
+            |uid: &str| json!({ "apiVersion": "v1", "kind": "ClusterRole", "name": "spo", "uid": uid });
+        let metadata = |owners: Value| -> ObjectMeta {
+            serde_json::from_value(json!({ "ownerReferences": owners })).expect("metadata")
+        };
+        let uids = |owners: Option<Vec<OwnerReference>>| {
+            owners.map(|owners| owners.into_iter().map(|owner| owner.uid).collect::<Vec<_>>())
+        };
+        let other = json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "9" });
+        let wanted = |found: Value| uids(owners(&metadata(found), Some(&owner("1"))));
+        assert_eq!(wanted(json!([])), Some(vec!["1".to_owned()]));
+        assert_eq!(wanted(json!([owner("1")])), None);
+        assert_eq!(wanted(json!([owner("0"), other])), Some(vec!["9".to_owned(), "1".to_owned()]));
+        assert_eq!(owners(&metadata(json!([])), None), None, "where the operator is run by hand");
     }
 
     #[test]

@@ -3,27 +3,33 @@
 //! Whoever deletes the operator's Deployment wants it gone. Profiles that pods use have a finalizer that nobody would
 //! take off any more, so their namespaces could not be deleted; and webhook configurations without a webhook refuse
 //! what they are asked about.
+//!
+//! A Deployment or a definition may also go to come back at once (`kubectl replace --force`), which cannot be told from
+//! the end at that moment. So finalizers are released in any case: the next leader puts them on again. But the webhook
+//! goes on, and pods are bound meanwhile, as long as its configurations are left: those that the manager made belong to
+//! a ClusterRole of the manifest, with which garbage collection takes them, however the operator is uninstalled. They
+//! are removed here where that ClusterRole may stay: when the namespace goes, and when they have no owner. Those that
+//! came with a manifest go with it.
 
 use std::{fmt::Debug, pin::pin, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::{
-    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
-    apps::v1::Deployment,
-};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    api::{
+        DeleteParams, DynamicObject, ListParams, ObjectList, ObjectMeta, Patch, PatchParams, Preconditions,
+    },
     core::{ApiResource, PartialObjectMeta},
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use spo_model::kind::{GROUP, Kind};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::profiles::Settings;
-use crate::cluster::{names, resource::Resource, watch::Watch};
+use super::{profiles::Settings, static_webhook};
+use crate::cluster::{names, request::within, resource::Resource, watch::Watch};
 
 /// The longest that cleaning up may take: less than the time a pod has to end.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -72,26 +78,53 @@ where
     std::future::pending::<()>().await;
 }
 
-/// Takes the finalizer off every profile and removes the webhook configurations, as far as it is allowed to.
+/// Takes the finalizer off every profile and removes the webhook configurations that nobody else will remove, as far as
+/// it is allowed to.
 pub async fn clean_up(client: &Client, settings: &Settings) {
     tracing::info!("the operator is being deleted: releasing what it holds");
-    let all = async { tokio::join!(release(client, settings), remove_webhooks(client)) };
+    let namespace = settings.operator_namespace.as_str();
+    let all = async { tokio::join!(release(client, settings), remove_webhooks(client, namespace)) };
     if timeout(LIMIT, all).await.is_err() {
         tracing::warn!("not everything could be released in time");
     }
 }
 
-async fn remove_webhooks(client: &Client) {
-    let parameters = DeleteParams::default();
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let results = [
-        mutating.delete(names::MUTATING_WEBHOOKS, &parameters).await.map(drop),
-        validating.delete(names::VALIDATING_WEBHOOKS, &parameters).await.map(drop),
-    ];
-    for error in results.into_iter().filter_map(Result::err) {
-        tracing::debug!(%error, "a webhook configuration is not deleted");
+async fn remove_webhooks(client: &Client, namespace: &str) {
+    let stays = namespace_stays(client, namespace).await;
+    for (kind, (_, name)) in static_webhook::configurations() {
+        let api: Api<PartialObjectMeta<DynamicObject>> = kind.api(client, namespace);
+        let removed = async {
+            let Some(found) = within(api.get_opt(&name)).await? else { return Ok(()) };
+            if !is_to_remove(&found.metadata, stays) {
+                return Ok(());
+            }
+            let parameters = DeleteParams {
+                preconditions: Some(Preconditions { uid: found.metadata.uid, ..Preconditions::default() }),
+                ..DeleteParams::default()
+            };
+            within(api.delete(&name, &parameters)).await.map(drop)
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(name, %error, "a webhook configuration is not deleted");
+        }
     }
+}
+
+/// Whether a webhook configuration is the manager's, and nobody else will remove it.
+fn is_to_remove(metadata: &ObjectMeta, namespace_stays: bool) -> bool {
+    let managed = metadata.managed_fields.iter().flatten();
+    let ours = managed.into_iter().any(|entry| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+    });
+    let owned = metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty());
+    ours && !(owned && namespace_stays)
+}
+
+/// Whether the operator's namespace is there to stay. One that cannot be looked at is not: the right to look at it goes
+/// with it.
+async fn namespace_stays(client: &Client, namespace: &str) -> bool {
+    let api: Api<Namespace> = Api::all(client.clone());
+    within(api.get_metadata(namespace)).await.is_ok_and(|found| found.metadata.deletion_timestamp.is_none())
 }
 
 async fn release(client: &Client, settings: &Settings) {
@@ -101,7 +134,7 @@ async fn release(client: &Client, settings: &Settings) {
         let api = watch.resource.api(client.clone(), settings.scope, watch.namespace.as_ref());
         let mut page = ListParams::default().limit(500);
         loop {
-            let Ok(list) = api.list_metadata(&page).await else { break };
+            let Some(list) = listed(&api, &page, watch.resource).await else { break };
             let one = |profile: PartialObjectMeta<DynamicObject>| async move {
                 let namespace = profile.metadata.namespace.as_deref().and_then(|name| name.parse().ok());
                 let api = watch.resource.api(client.clone(), settings.scope, namespace.as_ref());
@@ -117,6 +150,35 @@ async fn release(client: &Client, settings: &Settings) {
     watches.for_each_concurrent(None, each).await;
 }
 
+/// A page of profiles; `None` if there is no way to get it, which is said.
+async fn listed(
+    api: &Api<DynamicObject>,
+    page: &ListParams,
+    resource: Resource,
+) -> Option<ObjectList<PartialObjectMeta<DynamicObject>>> {
+    let mut pauses = [1, 2, 4].into_iter();
+    loop {
+        let error = match within(api.list_metadata(page)).await {
+            Ok(list) => return Some(list),
+            Err(error) => error,
+        };
+        let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+        match pauses.next().filter(|_| code != 403) {
+            // The definition is gone, and with it every object.
+            _ if code == 404 => return None,
+            Some(pause) => {
+                tracing::warn!(%resource, %error, "profiles cannot be listed yet");
+                sleep(Duration::from_secs(pause)).await;
+            }
+            None => {
+                let finalizer = names::IN_USE_FINALIZER;
+                tracing::error!(%resource, %error, finalizer, "profiles in use keep the finalizer");
+                return None;
+            }
+        }
+    }
+}
+
 async fn release_one(api: &Api<DynamicObject>, profile: &PartialObjectMeta<DynamicObject>) {
     let (Some(name), Some(finalizers)) = (&profile.metadata.name, &profile.metadata.finalizers) else {
         return;
@@ -127,7 +189,31 @@ async fn release_one(api: &Api<DynamicObject>, profile: &PartialObjectMeta<Dynam
     }
     let version = &profile.metadata.resource_version;
     let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": version } });
-    if let Err(error) = api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+    if let Err(error) = within(api.patch_metadata(name, &parameters, &patch)).await {
         tracing::warn!(profile = name, %error, "a profile is not released");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhook_configurations_are_left_to_whoever_takes_them_along() {
+        let found = |operation: &str, owned: bool| -> ObjectMeta {
+            let owner = json!({ "apiVersion": "v1", "kind": "ClusterRole", "name": "spo", "uid": "1" });
+            let owners = if owned { vec![owner] } else { Vec::new() };
+            let managed = json!([{ "manager": "kubectl", "operation": "Apply" },
+                { "manager": "spo-operator", "operation": operation }]);
+            serde_json::from_value(json!({ "ownerReferences": owners, "managedFields": managed }))
+                .expect("metadata")
+        };
+        assert!(!is_to_remove(&found("Apply", true), true), "the webhook goes on, or the owner takes it");
+        assert!(is_to_remove(&found("Apply", true), false), "the webhook goes, its owner may stay");
+        assert!(is_to_remove(&found("Apply", false), true));
+        // What only got its caBundle from us is of a manifest.
+        assert!(!is_to_remove(&found("Update", false), false));
+        assert!(!is_to_remove(&ObjectMeta::default(), false));
     }
 }

@@ -49,7 +49,7 @@ pub fn metrics_token(namespace: &str) -> Value {
     secret
 }
 
-/// The ClusterRole that owns what the manager makes outside of namespaces.
+/// The ClusterRole that owns what the manager makes and no SPOD can own.
 pub const OWNER_ROLE: &str = names::OPERATOR;
 
 struct Account {
@@ -126,6 +126,14 @@ fn manager(place: &Where) -> Account {
                 &definitions,
                 &["get", "list", "watch", "patch", "update"],
             ),
+            // Whether there are ServiceMonitors, and whether this is OpenShift.
+            named(
+                "apiextensions.k8s.io",
+                &["customresourcedefinitions"],
+                &[names::MONITORS_DEFINITION.to_owned()],
+                READ,
+            ),
+            named("config.openshift.io", &["clusteroperators"], &[names::OPENSHIFT.to_owned()], &["get"]),
             named(
                 "admissionregistration.k8s.io",
                 &configurations,
@@ -137,13 +145,13 @@ fn manager(place: &Where) -> Account {
             // Who may read the metrics.
             rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
             rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
-            // It owns the webhook configurations.
+            // It owns the webhook configurations and what else no SPOD can own.
             named("rbac.authorization.k8s.io", &["clusterroles"], &[OWNER_ROLE.to_owned()], &["get"]),
         ],
         users: vec![
             // Which profiles are in use.
             rule("", &["pods"], READ),
-            rule("", &["events"], &["create", "patch"]),
+            rule("", &["events"], &["create"]),
             // The finalizer of profiles in use.
             rule(GROUP, &profiles, &["get", "list", "watch", "patch", "update"]),
             rule(GROUP, &statuses, &["get", "patch", "update"]),
@@ -173,7 +181,8 @@ fn manager(place: &Where) -> Account {
             ),
             // Only where certificates are left to cert-manager.
             rule("cert-manager.io", &["certificates", "issuers"], &["get", "create", "patch"]),
-            named("", &["configmaps"], &[names::PROFILES_CONFIG_MAP.to_owned()], READ),
+            // Whether the namespace goes, or the operator alone.
+            named("", &["namespaces"], std::slice::from_ref(&place.namespace), &["get"]),
             rule("coordination.k8s.io", &["leases"], &["create"]),
             named(
                 "coordination.k8s.io",
@@ -207,7 +216,7 @@ fn agent() -> Account {
             rule(GROUP, &profiles(), READ),
             // A ValidatingAdmissionPolicy narrows this to the agent's own node.
             rule(GROUP, &["securityprofilenodestatuses"], ALL),
-            rule("", &["events"], &["create", "patch"]),
+            rule("", &["events"], &["create"]),
         ],
         own: vec![
             rule(GROUP, &["securityprofilesoperatordaemons"], READ),

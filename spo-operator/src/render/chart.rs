@@ -156,6 +156,7 @@ fn deployment(environment: &Environment) -> Value {
             variable("KUBELET_DIR", &quoted("$.Values.kubeletDir")),
             variable("SPO_VERBOSITY", &quoted("$.Values.verbosity")),
             variable("SPO_CERTIFICATES", &quoted("$.Values.webhook.certs.mode")),
+            variable("SPO_METRICS_TOKEN", &quoted("$.Values.metrics.tokenSecret")),
             variable("RESTRICT_TO_NAMESPACE", &quoted("join \",\" $.Values.restrictToNamespaces")),
             // What the manager makes, and keeps, of the values: the kind's definition comes with this chart, so an
             // object of it cannot.
@@ -195,6 +196,7 @@ fn template(name: &str, parts: Vec<Part>) -> Result<File, FileError> {
         .replace(NAMESPACE, "{{ $.Release.Namespace }}")
         // A namespace has to be a text also where it looks like a number.
         .replace("namespace: {{ $.Release.Namespace }}", "namespace: {{ $.Release.Namespace | quote }}")
+        .replace("- {{ $.Release.Namespace }}\n", "- {{ $.Release.Namespace | quote }}\n")
         .replace("namespace: {{ . }}", "namespace: {{ . | quote }}");
     Ok(File { path, text })
 }

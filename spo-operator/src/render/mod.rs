@@ -63,6 +63,8 @@ pub struct Environment {
     pub owner: Option<Value>,
     /// Whether the cluster has ServiceMonitors.
     pub service_monitors: bool,
+    /// Whether the Secret with a token that may read the metrics is part of the installation.
+    pub metrics_token: bool,
     /// Whether SELinux is on unless the SPOD says otherwise; OpenShift's nodes always have it.
     pub selinux_by_default: bool,
     /// Whether this build has the processes of the recorders. Without them their containers would only crash, so they
@@ -85,6 +87,7 @@ impl Environment {
             cluster_scope: false,
             owner: None,
             service_monitors: false,
+            metrics_token: true,
             selinux_by_default: false,
             recorders: false,
         }

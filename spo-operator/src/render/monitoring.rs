@@ -69,8 +69,13 @@ fn endpoint(path: &str, insecure: bool, environment: &Environment) -> Value {
         false => json!({ "secret": { "name": names::METRICS_SECRET, "key": "ca.crt" } }),
     };
     endpoint["scheme"] = json!("https");
-    endpoint["authorization"] =
-        json!({ "type": "Bearer", "credentials": { "name": METRICS_TOKEN, "key": "token" } });
+    if environment.metrics_token {
+        endpoint["authorization"] =
+            json!({ "type": "Bearer", "credentials": { "name": METRICS_TOKEN, "key": "token" } });
+    } else {
+        // Prometheus's own account, which an administrator has given the right to read them.
+        endpoint["bearerTokenFile"] = json!("/var/run/secrets/kubernetes.io/serviceaccount/token");
+    }
     // Managers have the agents' certificate, and from the service CA that is for one Service alone.
     endpoint["tlsConfig"] = json!({
         "serverName": format!("{}.{}.svc", names::METRICS_SERVICE, environment.namespace),
@@ -81,3 +86,18 @@ fn endpoint(path: &str, insecure: bool, environment: &Environment) -> Value {
 
 /// The Secret with a token that may read the metrics.
 pub(super) const METRICS_TOKEN: &str = "metrics-token";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monitors_name_no_secret_that_is_not_installed() {
+        let text = |metrics_token: bool| {
+            let environment = Environment { metrics_token, ..Environment::new("spo") };
+            json!(service_monitors(&DaemonSpec::default(), &environment)).to_string()
+        };
+        assert!(text(true).contains(METRICS_TOKEN));
+        assert!(!text(false).contains(METRICS_TOKEN) && text(false).contains("bearerTokenFile"));
+    }
+}

@@ -1,6 +1,8 @@
 //! The manager on a real API server: the real binary, simulated nodes, and what it writes.
 
 mod certificates;
+mod platform;
+mod static_webhook;
 
 use std::{
     collections::BTreeMap,
@@ -61,7 +63,14 @@ fn the_operator_sets_itself_up_and_follows_its_nodes() -> Result<(), Box<dyn Err
     operator.manager("first", &[])?;
 
     // A SPOD within seconds, and what it asks for.
-    operator.until("a SPOD", SPOD, |spod| !spod.is_null())?;
+    while operator.get(SPOD)?.is_null() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "no SPOD within seconds:\n{}",
+            operator.log("first")
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
     println!("SPOD after {:?}", start.elapsed());
     let spod = operator.until("a state", SPOD, |spod| spod["status"]["state"] == "Creating")?;
     assert_eq!(ready(&spod)["status"], "False", "{spod}");
@@ -72,7 +81,12 @@ fn the_operator_sets_itself_up_and_follows_its_nodes() -> Result<(), Box<dyn Err
     for secret in ["spo-certificate-authority", "webhook-server-cert", "metrics-server-cert"] {
         let found = operator.until("a Secret", ("secret", NAMESPACE, secret), |s| !s.is_null())?;
         assert_eq!(found["type"], "kubernetes.io/tls");
+        goes_with_the_operator(&operator, &found)?;
     }
+    let lease = operator.get(("lease", NAMESPACE, "security-profiles-operator-lock"))?;
+    goes_with_the_operator(&operator, &lease)?;
+    let base = ("seccompprofiles", NAMESPACE, "runc-v1.4.2");
+    goes_with_the_operator(&operator, &operator.until("a base profile", base, |base| !base.is_null())?)?;
     let authority = operator.get(("secret", NAMESPACE, "spo-certificate-authority"))?;
     for definition in ["seccompprofiles", "apparmorprofilealiases", "securityprofilesoperatordaemons"] {
         let name = format!("{definition}.{GROUP}");
@@ -96,6 +110,8 @@ fn the_operator_sets_itself_up_and_follows_its_nodes() -> Result<(), Box<dyn Err
     assert_eq!(web["status"]["nodes"], "2/2");
     let table = operator.kubectl(&["get", "seccompprofile", "web", "-n", "production"])?;
     assert!(table.contains("2/2") && table.contains("Installed"), "{table}");
+    let told = [("Error".to_owned(), "Warning".to_owned()), ("Installed".to_owned(), "Normal".to_owned())];
+    operator.holds("each transition is told once", || Ok(events(&operator, "web")? == told))?;
 
     // While nothing changes, nothing is written.
     thread::sleep(Duration::from_secs(2));
@@ -103,6 +119,68 @@ fn the_operator_sets_itself_up_and_follows_its_nodes() -> Result<(), Box<dyn Err
     thread::sleep(Duration::from_secs(12));
     let writes = log.writes_of(NAMESPACE)?;
     assert!(writes.is_empty(), "{writes:?}");
+    Ok(())
+}
+
+/// What the operator has made belongs to what is deleted with it, in whichever way.
+fn goes_with_the_operator(operator: &Operator, object: &Value) -> Result<(), Box<dyn Error>> {
+    let role = operator.get(("clusterrole", "", NAMESPACE))?;
+    let owner = &object["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["uid"]),
+        (&json!("ClusterRole"), &role["metadata"]["uid"]),
+        "{object}"
+    );
+    Ok(())
+}
+
+/// Reason and type of the manager's events on a seccomp profile of `production`, by reason.
+fn events(operator: &Operator, profile: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = operator.list("events", "production", "")?.into_iter().filter(|event| {
+        event["involvedObject"]["name"] == profile && event["source"]["component"] == NAMESPACE
+    });
+    let mut all: Vec<_> = all.map(|event| (text(&event["reason"]), text(&event["type"]))).collect();
+    all.sort();
+    Ok(all)
+}
+
+/// The SPOD may have any name: its agents count, and none of another name is made.
+#[test]
+fn agents_of_a_spod_of_any_name_count() -> Result<(), Box<dyn Error>> {
+    let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
+    operator.node("a")?;
+    operator
+        .apply(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfilesOperatorDaemon",
+        "metadata": { "name": "guards", "namespace": NAMESPACE }, "spec": {} }))?;
+    operator.manager("first", &[])?;
+    operator.until("agents", ("daemonset", NAMESPACE, "guards"), |d| !d.is_null())?;
+    profile(&operator, "web")?;
+    report(&operator, "a", "web", "Installed", "")?;
+    let web = operator.until("ready", seccomp("web"), |p| ready(p)["status"] == "True")?;
+    assert_eq!(web["status"]["nodes"], "1/1");
+    assert!(operator.get(("daemonset", NAMESPACE, "spod"))?.is_null() && operator.get(SPOD)?.is_null());
+    Ok(())
+}
+
+/// The existing operator declares the state `Error` and never sets it.
+#[test]
+fn a_spod_that_cannot_be_applied_is_an_error_until_it_can() -> Result<(), Box<dyn Error>> {
+    let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
+    operator.manager("first", &[])?;
+    operator.until("a state", SPOD, |spod| spod["status"]["state"] == "Creating")?;
+    let patch = |spec: &str| {
+        operator.kubectl(&["patch", "spod", "spod", "-n", NAMESPACE, "--type=merge", "-p", spec])
+    };
+    // The API server refuses a toleration of whatever value that names one.
+    patch(r#"{"spec":{"tolerations":[{"key":"pool","operator":"Exists","value":"a"}]}}"#)?;
+    let spod = operator.until("an error", SPOD, |spod| spod["status"]["state"] == "Error")?;
+    let said = ready(&spod);
+    assert_eq!((&said["status"], &said["reason"]), (&json!("False"), &json!("Unavailable")));
+    assert!(said["message"].as_str().unwrap_or_default().contains("tolerations"), "{said}");
+    assert_eq!(said["observedGeneration"], spod["metadata"]["generation"]);
+    patch(r#"{"spec":{"tolerations":null}}"#)?;
+    operator.until("no error", SPOD, |spod| spod["status"]["state"] == "Creating")?;
     Ok(())
 }
 
@@ -134,6 +212,9 @@ fn another_replica_takes_over_when_the_leader_is_killed() -> Result<(), Box<dyn 
     let start = Instant::now();
     operator.until("the third leads", LEASE, |lease| holder(lease) == "third")?;
     println!("handed over after {:?}", start.elapsed());
+    // A leader that begins tells nothing that was told before.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(events(&operator, "web")?, [("Installed".to_owned(), "Normal".to_owned())]);
     Ok(())
 }
 
@@ -373,6 +454,16 @@ fn a_roll_out_costs_two_writes_for_each_profile_at_most() -> Result<(), Box<dyn 
     operator.until("agents", ("daemonset", NAMESPACE, "spod"), |d| !d.is_null())?;
     thread::sleep(Duration::from_secs(2));
     let mut log = operator.audit()?;
+    let lists = |operator: &Operator| -> Result<usize, Box<dyn Error>> {
+        let log = fs::read_to_string(operator.server.dir().join("audit.log"))?;
+        let ours = |line: &&str| {
+            line.contains("\"username\":\"system:serviceaccount:security-profiles-operator:")
+                && line.contains("\"verb\":\"list\"")
+                && line.contains("\"resource\":\"nodes\"")
+        };
+        Ok(log.lines().filter(ours).count())
+    };
+    let listed = lists(&operator)?;
     let profile = |i: usize| {
         json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile",
             "metadata": { "name": format!("p-{i}"), "namespace": "production" },
@@ -412,6 +503,8 @@ fn a_roll_out_costs_two_writes_for_each_profile_at_most() -> Result<(), Box<dyn 
     let writes = log.writes_of(NAMESPACE)?;
     println!("{} writes for {PROFILES} profiles on {} nodes", writes.len(), nodes.len());
     assert!(writes.len() <= 2 * PROFILES, "{writes:?}");
+    // The existing operator lists all nodes twice for each report.
+    assert_eq!(lists(&operator)?, listed, "nodes are listed while profiles roll out");
     let pid = operator.server.pid("first")?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
