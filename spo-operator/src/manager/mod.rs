@@ -7,7 +7,7 @@
 //!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer, event ──profiles──► writes
 //! ```
 //!
-//! Whatever decides is pure: [`anchor`], [`lease`], [`certificates`], [`membership`], [`mirror`], [`facts`],
+//! Whatever decides is pure: [`anchor`], [`lease`], [`certificates`], [`overlap`], [`membership`], [`mirror`], [`facts`],
 //! [`bindings`], [`reports`], [`index`], [`transitions`], [`applied`], [`rollout`], [`spod_status`].
 //! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
 
@@ -23,6 +23,7 @@ pub mod kinds;
 pub mod lease;
 pub mod membership;
 pub mod mirror;
+pub mod overlap;
 pub mod platform;
 pub mod process;
 pub mod profiles;

@@ -9,10 +9,10 @@
 //! | 1 names of node statuses collide | `node_status_names_never_collide` (`spo-model/src/names.rs`) |
 //! | 2 finalizers of two nodes are one | `profiles_come_and_go`: there is one finalizer, for all nodes |
 //! | 3 a node that is not ready freezes all profiles | `a_node_that_is_not_ready_freezes_nothing` (`spo-operator/src/aggregate.rs`), `profiles_in_use_stay_and_vanished_nodes_do_not_matter` (`tests/tests/manager/main.rs`) |
-//! | 4 a node without an agent makes a hot loop | `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`), `where_no_node_is_selected_there_is_nothing_to_wait_for` (`spo-operator/src/manager/rollout.rs`) |
-//! | 5 all nodes are listed for each reconciliation | `foreign_writers_hold_nothing_up`: nothing is asked for in peace |
+//! | 4 a node without an agent makes a hot loop | `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`), `the_status_of_a_node_that_is_not_selected_any_more_counts_for_nothing_and_goes` (`spo-operator/src/manager/index/tests.rs`) |
+//! | 5 all nodes are listed for each reconciliation | `a_roll_out_costs_two_writes_for_each_profile_at_most` (`tests/tests/manager/main.rs`) counts, `foreign_writers_hold_nothing_up`: nothing is asked for in peace |
 //! | 6 names are compared as parts of others | `namespaces_are_whole_names` (`spo-operator/src/process/mod.rs`), `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`) |
-//! | 7 the DaemonSet has to be called `spod` | `agents_are_known_by_their_owner_and_not_by_name` (`spo-operator/src/manager/profiles.rs`) |
+//! | 7 the DaemonSet has to be called `spod` | `agents_of_a_spod_of_any_name_count` (`tests/tests/manager/main.rs`), `agents_are_known_by_their_owner_and_not_by_name` (`spo-operator/src/manager/profiles.rs`) |
 //! | 8 a refused profile has no status | `defect_8_what_the_configuration_forbids_is_refused_with_all_offenders` (`spo-operator/src/webhook/validate/tests.rs`), `administrators_say_which_syscalls_are_allowed` |
 //! | 9 allowed actions and an empty list are ignored | `administrators_say_which_syscalls_are_allowed` |
 //! | 10 each node annotates the profile | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not write profiles |
@@ -27,7 +27,7 @@
 //! | 19 raw policy leaves its block | `defect_19_raw_selinux_text_cannot_leave_its_block` (`spo-operator/src/webhook/validate/tests.rs`), `raw_policy_stays_inside_its_block` (`spo-selinux-cil/src/render/tests.rs`) |
 //! | 20 SELinux profiles in use are removed | `a_profile_that_is_held_stays_and_says_so` (`spo-operator/src/daemon/agent.rs`), `profiles_in_use_stay_and_vanished_nodes_do_not_matter` (`tests/tests/manager/main.rs`) |
 //! | 21 containers, kinds and paths that do not count as use | `profiles_come_and_go`, `every_container_counts_and_so_does_the_pod` (`spo-operator/src/workloads.rs`) |
-//! | 22 the SPOD does not follow its DaemonSet | `it_runs_only_when_everything_is_of_the_latest_generation` (`spo-operator/src/manager/rollout.rs`), `it_converges_after_outages_and_repairs_what_others_change` (`tests/tests/manager/main.rs`) |
+//! | 22 the SPOD does not follow its DaemonSet | `it_runs_only_when_everything_is_of_the_latest_generation` (`spo-operator/src/manager/rollout.rs`), `it_converges_after_outages_and_repairs_what_others_change` and `a_spod_that_cannot_be_applied_is_an_error_until_it_can` (`tests/tests/manager/main.rs`) |
 //! | 23 what is switched off stays | `nothing_sticks` (`spo-operator/src/render/tests.rs`), `the_configuration_takes_effect` |
 //! | 24 the SELinux type of a container is overwritten | `what_people_would_read` (`spo-operator/src/render/tests.rs`) |
 //! | 25 fields cannot be cleared | `the_configuration_takes_effect` |
