@@ -7,7 +7,9 @@ use std::{
 
 use kube::runtime::watcher;
 use serde_json::Value;
+use spo_node::kernel::Lsm;
 
+use super::kept::is_in_use;
 use crate::cluster::watch::{Watch, identity};
 
 /// What was told of each object, as far as an agent cares: a manager writes the status of a profile once for each
@@ -22,11 +24,11 @@ impl Seen {
         match event {
             watcher::Event::Init | watcher::Event::InitDone => true,
             watcher::Event::InitApply(document) => {
-                self.0.insert(id(document), print(document));
+                self.0.insert(id(document), print(watch, document));
                 true
             }
             watcher::Event::Apply(document) => {
-                let print = print(document);
+                let print = print(watch, document);
                 self.0.insert(id(document), print) != Some(print)
             }
             watcher::Event::Delete(document) => {
@@ -38,9 +40,12 @@ impl Seen {
 }
 
 /// Stands for all of an object that an agent reads; a generation stands for a whole spec.
-fn print(document: &Value) -> u64 {
+///
+/// Whether pods use a profile matters where the kernel has it: taking it away would free them.
+fn print(watch: &Watch, document: &Value) -> u64 {
     let field = |name: &str| document.get("metadata").and_then(|m| m.get(name)).map(ToString::to_string);
-    digest(&["uid", "generation", "deletionTimestamp", "labels"].map(field))
+    let in_use = Lsm::of(watch.resource.kind()).is_some() && is_in_use(document);
+    digest(&(["uid", "generation", "deletionTimestamp", "labels"].map(field), in_use))
 }
 
 fn digest(value: &impl Hash) -> u64 {
@@ -80,5 +85,16 @@ mod tests {
         }
         seen.is_news(&watch, &watcher::Event::Delete(document.clone()));
         assert!(seen.is_news(&watch, &watcher::Event::Apply(document)), "it came back");
+    }
+
+    #[test]
+    fn whether_pods_use_it_is_news_where_the_kernel_has_it() {
+        for (kind, news) in [(Kind::SeccompProfile, false), (Kind::AppArmorProfile, true)] {
+            let watch = Watch { resource: Resource::Of(kind), namespace: None };
+            let (mut seen, mut document) = (Seen::default(), profile("web", &["read"]));
+            seen.is_news(&watch, &watcher::Event::Apply(document.clone()));
+            document["metadata"]["finalizers"] = json!(["in-use-by-active-pods"]);
+            assert_eq!(seen.is_news(&watch, &watcher::Event::Apply(document)), news, "{kind}");
+        }
     }
 }
