@@ -307,6 +307,11 @@ fn refused(message: String, reason: ErrorReason, keep: bool) -> Verdict {
     Verdict::Refused(Refusal { message, reason, keep })
 }
 
+/// Whether it is the settings that keep a profile off a host.
+pub fn is_not_allowed(problems: &[Diagnostic]) -> bool {
+    reason(problems) == ErrorReason::NotAllowed
+}
+
 fn reason(problems: &[Diagnostic]) -> ErrorReason {
     let has = |end: &str| problems.iter().any(|problem| problem.code.ends_with(end));
     match () {
