@@ -65,10 +65,10 @@ pub struct Arguments {
     /// Put RawSelinuxProfiles on the node too; without --with-selinux it has no effect.
     #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_raw_selinux: bool,
-    /// Record profiles.
+    /// Record profiles. Accepted, no effect yet: nothing records here.
     #[arg(long, env = "ENABLE_RECORDING", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_recording: bool,
-    /// Record only pods with the label spo.x-k8s.io/enable-recording=true.
+    /// Record only pods with the label spo.x-k8s.io/enable-recording=true. Accepted, no effect yet.
     #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_mem_optim: bool,
     /// Serve metrics without TLS and to everybody.
@@ -133,6 +133,11 @@ async fn start(
         None | Some(Confinement::Absent) => {}
         Some(Confinement::Under(profile)) => tracing::info!(profile, "confined by AppArmor"),
         Some(Confinement::Failed(reason)) => tracing::warn!(reason, "not confined by AppArmor"),
+    }
+    let idle =
+        [("--with-recording", arguments.with_recording), ("--with-mem-optim", arguments.with_mem_optim)];
+    for (flag, _) in idle.into_iter().filter(|(_, given)| *given) {
+        tracing::warn!(flag, "has no effect yet: nothing records here");
     }
     let namespaces = common.namespaces()?;
     let watches = watches(common, namespaces.as_deref());
@@ -444,6 +449,17 @@ mod tests {
             flags(&["--with-seccomp=false", "--with-apparmor", "--with-selinux=true"]).expect("flags");
         assert!(!given.with_seccomp && given.with_apparmor && given.with_selinux);
         assert!(flags(&["--with-apparmor=maybe"]).is_err());
+        // As its DaemonSet has them.
+        let all =
+            ["--with-recording=true", "--with-selinux=true", "--with-raw-selinux", "--with-apparmor=true"];
+        let more =
+            ["--with-mem-optim=true", "--with-insecure-metrics-access", "--verbosity=1", "--with-seccomp"];
+        let given = flags(&[&all[..], &more].concat()).expect("flags");
+        assert!(given.with_recording && given.with_raw_selinux && given.with_mem_optim);
+        assert_eq!(
+            (plain.spod_name.as_str(), flags(&["--spod-name=x"]).expect("flags").spod_name.as_str()),
+            ("spod", "x")
+        );
         assert_eq!(plain.root.to_str(), Some("/host"));
     }
 }
