@@ -60,7 +60,7 @@ pub mod restrictions;
 pub mod uninstall;
 
 pub use apply::{ApplyError, Outcome, Report, State};
-pub use uninstall::uninstall;
+pub use uninstall::{uninstall, uninstall_but};
 
 use std::time::Instant;
 

@@ -111,7 +111,7 @@ fn a_foreign_file_is_never_touched() {
     let path = dir.path().join(at("a"));
     fs::create_dir_all(path.parent().expect("a parent")).expect("makes");
     fs::write(&path, "theirs").expect("writes");
-    for desired in [vec![seccomp("a", "ours"), seccomp("b", "ours")], vec![], vec![seccomp("a", "theirs")]] {
+    for desired in [vec![seccomp("a", "ours"), seccomp("b", "ours")], vec![]] {
         let report = run(dir.path(), &desired);
         assert_eq!(fs::read_to_string(&path).expect("there"), "theirs");
         if let Some(outcome) = report.outcomes.first() {
@@ -120,6 +120,19 @@ fn a_foreign_file_is_never_touched() {
         }
     }
     assert_eq!(files(dir.path()).len(), 1);
+}
+
+/// As the migration of another operator's folder leaves them.
+#[test]
+fn a_file_that_is_what_is_wanted_is_taken_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join(at("a"));
+    fs::create_dir_all(path.parent().expect("a parent")).expect("makes");
+    fs::write(&path, "same").expect("writes");
+    assert_eq!(run(dir.path(), &[seccomp("a", "same")]).problems().next(), None);
+    assert!(!run(dir.path(), &[seccomp("a", "same")]).changed());
+    assert_eq!(run(dir.path(), &[]).removed.len(), 1, "from then on it is ours");
+    assert!(!path.exists());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     host::{Host as _, Root},
     install,
     kernel::Kernel,
-    ledger::LEDGER,
+    ledger::{Entry, LEDGER},
     observe::read_ledger,
 };
 
@@ -19,8 +19,23 @@ use crate::{
 /// [`ApplyError`] if the ledger cannot be read or written; then nothing was changed. What could not be removed is in
 /// the report, and stays in the ledger.
 pub fn uninstall(host: &Root, kernel: &dyn Kernel) -> Result<Report, ApplyError> {
+    uninstall_but(host, kernel, &|_| None)
+}
+
+/// As [`uninstall`], but for entries that the caller cannot remove, for which `why_not` gives the reason: for example
+/// because it sees neither their files nor their security module. They stay in the ledger and are in the report.
+///
+/// # Errors
+/// As [`uninstall`].
+pub fn uninstall_but(
+    host: &Root,
+    kernel: &dyn Kernel,
+    why_not: &dyn Fn(&Entry) -> Option<String>,
+) -> Result<Report, ApplyError> {
     let before = read_ledger(host)?;
-    let report = install(host, kernel, &[], &|_| false)?;
+    let mut report = install(host, kernel, &[], &|entry| why_not(entry).is_some())?;
+    let left = before.entries.iter().filter_map(|(path, entry)| Some((path.clone(), why_not(entry)?)));
+    report.stuck.extend(left);
     if !read_ledger(host)?.entries.is_empty() {
         return Ok(report);
     }
@@ -75,5 +90,24 @@ mod tests {
         assert!(!there("var/lib/security-profiles-operator"));
         assert!(there("etc/apparmor.d") && !there("etc/apparmor.d/spo.a.web"));
         uninstall(&host, &FilesOnly).expect("a second time");
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_not_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let host = Root::open(folder.path()).expect("a root");
+        let key = ProfileKey::new(Some("a"), "web").expect("a key");
+        let of = |kind| Artefact::new(kind, key.clone(), b"{}".to_vec()).expect("an artefact");
+        let all = [of(Kind::SeccompProfile), of(Kind::AppArmorProfile)];
+        install(&host, &FilesOnly, &all, &|_| false).expect("installs");
+        // As in a container where the folder is not mounted.
+        std::fs::rename(folder.path().join("etc"), folder.path().join("away")).expect("renames");
+        let why_not =
+            |entry: &Entry| (entry.kind == Kind::AppArmorProfile).then(|| "out of reach".to_owned());
+        let report = uninstall_but(&host, &FilesOnly, &why_not).expect("uninstalls");
+        assert_eq!(report.stuck, [(all[1].path.clone(), "out of reach".to_owned())]);
+        assert_eq!(report.removed, [all[0].path.clone()]);
+        std::fs::rename(folder.path().join("away"), folder.path().join("etc")).expect("renames");
+        assert_eq!(uninstall(&host, &FilesOnly).expect("uninstalls").removed, [all[1].path.clone()]);
     }
 }

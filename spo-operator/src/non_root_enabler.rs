@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use rustix::{
     fs::{
         AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid, fchmod, fchown, fstat,
@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Accepted for manifests of the existing operator: every runtime is prepared the same way.
     #[arg(short, long, default_value = "", hide = true)]
     runtime: String,
+    /// Accepted for manifests of the existing operator, without effect: an agent loads its AppArmor profile itself.
+    #[arg(short, long, env = "SPO_APPARMOR", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    apparmor: bool,
 }
 
 /// Prepares the node.
@@ -54,6 +57,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), process::Error> {
     let mut filters = BTreeMap::from([(own::SECCOMP_FILE.to_owned(), own::seccomp().into_bytes())]);
     filters.extend(read_filters(&arguments.profiles)?);
+    if arguments.apparmor {
+        println!("--apparmor has no effect: an agent loads its AppArmor profile itself");
+    }
     for line in prepare(&arguments.root, &arguments.kubelet_dir, arguments.user, &filters)? {
         println!("{line}");
     }
@@ -309,6 +315,27 @@ mod tests {
 
     fn prepared(root: &Path) -> Result<Vec<String>, Error> {
         prepare(root, Path::new("/var/lib/kubelet"), me(), &filters())
+    }
+
+    /// As the DaemonSet of the existing operator has them.
+    #[test]
+    fn flags_of_the_existing_operator_are_taken() {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        for (flags, apparmor) in [
+            (&["--runtime=containerd"][..], false),
+            (&["--runtime=cri-o", "--apparmor=true"], true),
+            (&["-r", "docker", "-a"], true),
+            (&["--runtime=", "--apparmor"], true),
+            (&["--apparmor=false"], false),
+        ] {
+            let all = ["non-root-enabler"].iter().chain(flags);
+            let parsed = <Flags as clap::Parser>::try_parse_from(all).expect("taken");
+            assert_eq!(parsed.arguments.apparmor, apparmor, "{flags:?}");
+        }
     }
 
     #[test]

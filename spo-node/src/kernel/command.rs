@@ -95,15 +95,22 @@ impl Tools {
             if let Some(group) = group {
                 let _ = kill_process_group(group, Signal::KILL);
             }
-            let joined = |bytes: thread::Result<io::Result<Vec<u8>>>| bytes.ok().and_then(Result::ok);
-            (joined(out.join()), joined(err.join()), status)
+            (heard(out.join()), heard(err.join()), status)
         });
         Ok(Output {
             success: status?.success(),
-            stdout: stdout.unwrap_or_default(),
-            stderr: String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned(),
+            stdout: stdout?,
+            stderr: String::from_utf8_lossy(&stderr?).into_owned(),
         })
     }
+}
+
+/// What a tool said. Not to have heard it is no silence: no output of `semodule` means that nothing is installed.
+fn heard(read: thread::Result<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
+    let lost = |_| Err(io::Error::other("reading what the tool says came to an unexpected end"));
+    let failed =
+        |error: io::Error| io::Error::new(error.kind(), format!("what it says cannot be read: {error}"));
+    read.unwrap_or_else(lost).map_err(failed)
 }
 
 /// Reads to the end and keeps the beginning, so that a talkative tool is never blocked.
@@ -156,5 +163,20 @@ mod tests {
     fn what_comes_in_front_is_run_in_front() {
         let tools = Tools { enter: vec!["/usr/bin/env".into(), "SEEN=1".into()], ..Tools::default() };
         assert_eq!(sh(&tools, "echo $SEEN", b"").expect("runs").stdout, b"1\n");
+    }
+
+    #[test]
+    fn output_that_cannot_be_read_is_no_empty_output() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        let error = heard(thread::spawn(|| drain(Failing)).join()).expect_err("fails");
+        assert!(error.to_string().contains("cannot be read: broken"), "{error}");
+        let lost = thread::spawn(|| -> io::Result<Vec<u8>> { panic!("as a defect would") }).join();
+        assert!(heard(lost).is_err());
+        assert_eq!(heard(Ok(Ok(b"x".to_vec()))).expect("said"), b"x");
     }
 }

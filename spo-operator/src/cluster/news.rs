@@ -12,17 +12,19 @@ use super::watch::{Watch, identity};
 
 /// What was told of each object, as far as anybody cares: a manager writes the status of a profile once for each
 /// node that gets it, and each time every process hears of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seen {
     prints: HashMap<u64, u64>,
-    /// What is read besides spec and metadata, as JSON pointers.
-    also: &'static [&'static str],
+    also: Also,
 }
 
+/// What is read of an object besides its spec and metadata.
+pub type Also = fn(&Watch, &Value) -> Vec<Option<String>>;
+
 impl Seen {
-    /// Cares for spec and metadata, and for what is at these JSON pointers.
-    pub fn and(also: &'static [&'static str]) -> Self {
-        Self { also, ..Self::default() }
+    /// Cares for spec and metadata, and for this.
+    pub fn and(also: Also) -> Self {
+        Self { prints: HashMap::new(), also }
     }
 
     /// Takes note of an event; whether there is something to do because of it.
@@ -31,12 +33,12 @@ impl Seen {
         match event {
             watcher::Event::Init | watcher::Event::InitDone => true,
             watcher::Event::InitApply(document) => {
-                let print = self.print(document);
+                let print = self.print(watch, document);
                 self.prints.insert(id(document), print);
                 true
             }
             watcher::Event::Apply(document) => {
-                let print = self.print(document);
+                let print = self.print(watch, document);
                 self.prints.insert(id(document), print) != Some(print)
             }
             watcher::Event::Delete(document) => {
@@ -47,13 +49,10 @@ impl Seen {
     }
 
     /// Stands for all of an object that is read; a generation stands for a whole spec.
-    fn print(&self, document: &Value) -> u64 {
+    fn print(&self, watch: &Watch, document: &Value) -> u64 {
         let metadata = ["uid", "generation", "deletionTimestamp", "labels"];
         let metadata = metadata.map(|name| document.get("metadata").and_then(|m| m.get(name)));
-        let also = self.also.iter().map(|pointer| document.pointer(pointer));
-        digest(
-            &metadata.into_iter().chain(also).map(|field| field.map(ToString::to_string)).collect::<Vec<_>>(),
-        )
+        digest(&(metadata.map(|field| field.map(ToString::to_string)), (self.also)(watch, document)))
     }
 }
 
@@ -79,7 +78,7 @@ mod tests {
     #[test]
     fn a_new_status_is_no_news() {
         let watch = Watch { resource: Resource::Of(Kind::SeccompProfile), namespace: None };
-        let mut seen = Seen::default();
+        let mut seen = Seen::and(|_, _| Vec::new());
         let mut document = profile();
         let mut news = |document: &Value| seen.is_news(&watch, &watcher::Event::Apply(document.clone()));
         assert!(news(&document));
@@ -103,7 +102,8 @@ mod tests {
     #[test]
     fn what_else_is_read_is_news() {
         let watch = Watch { resource: Resource::Of(Kind::SeccompProfile), namespace: None };
-        let mut seen = Seen::and(&["/status/status"]);
+        let mut seen =
+            Seen::and(|_, document| vec![document.pointer("/status/status").map(Value::to_string)]);
         let mut document = profile();
         let mut news = |document: &Value| seen.is_news(&watch, &watcher::Event::Apply(document.clone()));
         assert!(news(&document));

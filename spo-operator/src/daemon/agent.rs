@@ -12,7 +12,8 @@ use spo_node::{
     ApplyError, Outcome, State,
     artefact::{APPARMOR_DIR, HostPath, SELINUX_DIR},
     host::{Host as _, Root},
-    kernel::{Live, Selinuxd, Tools},
+    kernel::{Live, Lsm, Selinuxd, Tools},
+    ledger::Entry,
     observe::read_ledger,
     refused::Refused,
 };
@@ -159,7 +160,16 @@ impl Agent {
         // folder can go where that is possible. The next agent's init container puts it there again.
         let filter: HostPath = format!("{}/seccomp/{}", self.kubelet, own::LOCALHOST).parse()?;
         let removed = self.host.remove(&filter);
-        let mut report = spo_node::uninstall(&self.host, &self.kernel)?;
+        // Of a kind that is switched off an agent has neither the mounts nor the host's tools: what looks like gone is not.
+        let why_not = |entry: &Entry| {
+            let off = self.options.kinds.off(entry.kind).filter(|_| Lsm::of(entry.kind).is_some());
+            off.map(|why| {
+                format!(
+                    "{why}, so this agent cannot remove it; delete profiles before their kind is switched off"
+                )
+            })
+        };
+        let mut report = spo_node::uninstall_but(&self.host, &self.kernel, &why_not)?;
         if report.stuck.is_empty() {
             release(&self.kernel);
         }
@@ -373,6 +383,23 @@ mod tests {
         assert_eq!(agent.leave().expect("leaves").stuck, []);
         assert!(!seccomp.join("operator").exists() && foreign.exists());
         assert!(!root.path().join("var/lib/security-profiles-operator").exists());
+    }
+
+    #[test]
+    fn an_agent_that_cannot_reach_a_kind_says_what_it_leaves() {
+        let root = tempfile::tempdir().expect("a folder");
+        let documents = [apparmor("AppArmorProfile", "2026-01-01T00:00:00Z"), profile("a", &["read"])];
+        let mut agent = agent(root.path(), &documents);
+        agent.round();
+        agent.options.kinds.apparmor = false;
+        agent.round();
+        let report = agent.leave().expect("leaves");
+        let [(path, reason)] = &report.stuck[..] else { panic!("{:?}", report.stuck) };
+        assert_eq!(path.as_str(), "etc/apparmor.d/spo.production.web");
+        assert!(reason.contains("enableAppArmor") && reason.contains("delete profiles before"), "{reason}");
+        assert!(root.path().join(path.as_str()).exists());
+        let ledger = read_ledger(&agent.host).expect("reads");
+        assert_eq!(ledger.entries.keys().collect::<Vec<_>>(), [path]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use serde_json::Value;
 use spo_model::{convert::decode, kind::Kind, object::AnyObject};
 
+use crate::cluster::names;
+
 /// An object of the cluster.
 #[derive(Debug)]
 pub struct Kept {
@@ -19,6 +21,8 @@ pub struct Kept {
     pub deleting: bool,
     /// Whether it is part of a recording.
     pub partial: bool,
+    /// Whether pods run under it, as the manager's finalizer says.
+    pub in_use: bool,
     /// What it builds on.
     pub bases: Box<[(Kind, Box<str>)]>,
     /// The document, or why it cannot be read.
@@ -51,6 +55,7 @@ impl From<Value> for Kept {
         let generation =
             metadata.and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default();
         let deleting = metadata.is_some_and(|m| m.get("deletionTimestamp").is_some());
+        let in_use = is_in_use(&document);
         let object = read(&document).inspect_err(|reason| {
             tracing::warn!(name = text("name"), reason, "an object cannot be read");
         });
@@ -61,8 +66,14 @@ impl From<Value> for Kept {
             Ok(_) => Ok(document.to_string().into()),
             Err(reason) => Err(reason.into()),
         };
-        Self { uid, generation, created, deleting, partial, bases: bases.into(), content }
+        Self { uid, generation, created, deleting, partial, in_use, bases: bases.into(), content }
     }
+}
+
+/// Whether pods run under a profile.
+pub(super) fn is_in_use(document: &Value) -> bool {
+    let finalizers = document.pointer("/metadata/finalizers").and_then(Value::as_array);
+    finalizers.into_iter().flatten().any(|finalizer| finalizer == names::IN_USE_FINALIZER)
 }
 
 fn read(document: &Value) -> Result<AnyObject, String> {

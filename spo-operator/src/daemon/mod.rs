@@ -24,11 +24,14 @@
 //! | case | what was there before | state |
 //! | --- | --- | --- |
 //! | the profile cannot be read, compiled, or taken by the kernel | stays | `Error` |
-//! | the profile is not allowed (`spec.security` of the settings) | goes: no new container gets it; running ones keep theirs, it is in the kernel | `Error`, message `not allowed: …` |
+//! | the seccomp profile is not allowed (`spec.security` of the settings) | goes: no new container gets it; running ones keep their filter, which belongs to the process | `Error`, message `not allowed: …` |
+//! | the SELinux profile is not allowed (`spec.selinux`) | goes, the module too: no new container gets it, and to running ones, whose type is none any more, SELinux denies what it denies unlabelled processes | the same |
 //! | the settings cannot be read | stays; nothing new, nothing changed | `Installed` if it is unchanged, else `Error` |
 //! | the profile is being deleted, and something holds it | stays | `Terminating` |
 //! | the profile is gone | goes | – |
 //! | the profile is switched off by itself, or part of a recording | goes | `Disabled`, `Partial` |
+//! | an AppArmor or SELinux profile is switched off by itself, and pods use it (the manager's finalizer says so) | stays until they have gone: unloaded, AppArmor would not confine them at all | `Disabled`, message `kept: …` |
+//! | the module refused the profile as it is | stays, and it is not tried again at once | `Error`, as it was told |
 //! | its kind is switched off | stays: unloading it would free pods that run under it | `Disabled` |
 //! | the node lacks the security module | – | `Unsupported` |
 //! | the node has it, and it cannot be used now: no `apparmor_parser`, a `selinuxd` that is not ready | stays, also what is to go | `Error`, and it is tried again |

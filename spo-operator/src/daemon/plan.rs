@@ -23,6 +23,7 @@ use spo_node::{
     artefact::{Artefact, HostPath, SECCOMP_DIR, digest},
     compile::{Library, excess},
     desired::Desired,
+    kernel::Lsm,
     ledger::{Entry as Placed, Ledger},
     restrictions::Restrictions,
 };
@@ -214,6 +215,15 @@ impl Builder {
                 self.built.insert(id, Built { input, desired });
                 verdict
             };
+            let verdict = match verdict {
+                Verdict::Nothing(ProfileState::Disabled, None)
+                    if kept.in_use && Lsm::of(subject.kind()).is_some() && has(ledger, subject) =>
+                {
+                    plan.kept.insert((subject.kind(), subject.key.clone()));
+                    Verdict::Nothing(ProfileState::Disabled, Some(STILL_USED))
+                }
+                other => other,
+            };
             if let Verdict::Refused(Refusal { keep: true, .. }) = &verdict {
                 plan.kept.insert((subject.kind(), subject.key.clone()));
             }
@@ -234,6 +244,14 @@ impl Builder {
             }
         }
     }
+}
+
+/// Why a profile that is switched off is there still: without it, AppArmor would let the pods under it do anything, and
+/// SELinux nothing.
+const STILL_USED: &str = "kept: pods run under it; it goes with the last of them";
+
+fn has(ledger: &Ledger, subject: &Subject) -> bool {
+    ledger.entries.values().any(|entry| (entry.kind, &entry.key) == (subject.kind(), &subject.key))
 }
 
 const PROFILES: [Kind; 4] =
@@ -287,6 +305,11 @@ const fn is_restricted(kind: Kind) -> bool {
 
 fn refused(message: String, reason: ErrorReason, keep: bool) -> Verdict {
     Verdict::Refused(Refusal { message, reason, keep })
+}
+
+/// Whether it is the settings that keep a profile off a host.
+pub fn is_not_allowed(problems: &[Diagnostic]) -> bool {
+    reason(problems) == ErrorReason::NotAllowed
 }
 
 fn reason(problems: &[Diagnostic]) -> ErrorReason {
@@ -616,6 +639,38 @@ mod tests {
         assert!(plan.keeps(&placed("odd"), |_| true));
         assert!(!plan.keeps(&placed("gone"), |_| true));
         assert!(plan.keeps(&placed("gone"), |_| false), "its namespace is not watched");
+    }
+
+    /// It is in the kernel that pods are confined by these, and not by what they were started with.
+    #[test]
+    fn what_is_switched_off_stays_while_pods_use_it() {
+        let off = |kind: &str, in_use: bool| {
+            let body = json!({ "state": "Disabled", "policy": "(allow process etc_t (file (read)))" });
+            let seccomp = json!({ "state": "Disabled", "defaultAction": "SCMP_ACT_ERRNO" });
+            let mut document = object(kind, "web", if kind == "SeccompProfile" { &seccomp } else { &body });
+            if in_use {
+                document["metadata"]["finalizers"] = json!(["x", "in-use-by-active-pods"]);
+            }
+            document
+        };
+        for (kind, stays) in
+            [("AppArmorProfile", true), ("RawSelinuxProfile", true), ("SeccompProfile", false)]
+        {
+            let entry = Placed { kind: kind.parse().expect("a kind"), ..placed("web") };
+            let mut ledger = Ledger::default();
+            ledger.entries.insert("etc/some/file".parse().expect("a path"), entry.clone());
+            let plan = |in_use, ledger: &Ledger| {
+                let documents = cache(&[off(kind, in_use)]);
+                let plan = Builder::default().plan(&documents, ALL, &open(), ledger, KUBELET);
+                let Verdict::Nothing(ProfileState::Disabled, why) = plan.verdicts[0].1 else {
+                    panic!("{kind}: {:?}", plan.verdicts)
+                };
+                (plan.keeps(&entry, |_| true), why.is_some())
+            };
+            assert_eq!(plan(true, &ledger), (stays, stays), "{kind}");
+            assert_eq!(plan(false, &ledger), (false, false), "{kind}: nobody uses it");
+            assert_eq!(plan(true, &Ledger::default()), (false, false), "{kind}: it never was there");
+        }
     }
 
     /// Unloading AppArmor profiles would free the pods that run under them.

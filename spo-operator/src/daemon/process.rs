@@ -13,6 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Client, runtime::watcher};
 use serde_json::Value;
 use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName};
+use spo_node::kernel::Lsm;
 use tokio::{
     task::JoinHandle,
     time::{sleep, sleep_until},
@@ -24,6 +25,7 @@ use super::{
     agent::{Agent, HOST_ROOT, Options, Round, kernel},
     confine::{Confinement, confine},
     events::{Transitions, event},
+    kept::is_in_use,
     leave::{Signs, Watched, is_uninstall},
     reporter::{Reporter, Write},
     settings::Kinds,
@@ -65,10 +67,10 @@ pub struct Arguments {
     /// Put RawSelinuxProfiles on the node too; without --with-selinux it has no effect.
     #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_raw_selinux: bool,
-    /// Record profiles.
+    /// Record profiles. Accepted, no effect yet: nothing records here.
     #[arg(long, env = "ENABLE_RECORDING", value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_recording: bool,
-    /// Record only pods with the label spo.x-k8s.io/enable-recording=true.
+    /// Record only pods with the label spo.x-k8s.io/enable-recording=true. Accepted, no effect yet.
     #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     with_mem_optim: bool,
     /// Serve metrics without TLS and to everybody.
@@ -134,6 +136,11 @@ async fn start(
         Some(Confinement::Under(profile)) => tracing::info!(profile, "confined by AppArmor"),
         Some(Confinement::Failed(reason)) => tracing::warn!(reason, "not confined by AppArmor"),
     }
+    let idle =
+        [("--with-recording", arguments.with_recording), ("--with-mem-optim", arguments.with_mem_optim)];
+    for (flag, _) in idle.into_iter().filter(|(_, given)| *given) {
+        tracing::warn!(flag, "has no effect yet: nothing records here");
+    }
     let namespaces = common.namespaces()?;
     let watches = watches(common, namespaces.as_deref());
     let options = Options {
@@ -191,7 +198,7 @@ async fn start(
         transitions: Transitions::new(Instant::now()),
         mode: StatusMode::default(),
         dirty: None,
-        seen: Seen::default(),
+        seen: Seen::and(in_kernel_and_in_use),
         patience: Instant::now() + PATIENCE,
         look_at: Instant::now() + LOOK,
         failures: 0,
@@ -412,6 +419,12 @@ async fn finished(round: &mut Option<JoinHandle<(Agent, Round)>>) -> Result<(Age
     }
 }
 
+/// Whether pods use a profile matters where the kernel has it: taking it away would free them.
+fn in_kernel_and_in_use(watch: &Watch, document: &Value) -> Vec<Option<String>> {
+    let in_use = Lsm::of(watch.resource.kind()).is_some() && is_in_use(document);
+    vec![in_use.then(String::new)]
+}
+
 /// Up to a quarter of [`LOOK`], the same for one node each time.
 fn spread(node: &str) -> Duration {
     let sum = node.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
@@ -421,6 +434,7 @@ fn spread(node: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -436,6 +450,19 @@ mod tests {
     }
 
     #[test]
+    fn whether_pods_use_it_is_news_where_the_kernel_has_it() {
+        for (kind, news) in [(Kind::SeccompProfile, false), (Kind::AppArmorProfile, true)] {
+            let watch = Watch { resource: Resource::Of(kind), namespace: None };
+            let mut seen = Seen::and(in_kernel_and_in_use);
+            let mut document =
+                json!({ "metadata": { "name": "web", "namespace": "production", "generation": 1 } });
+            seen.is_news(&watch, &watcher::Event::Apply(document.clone()));
+            document["metadata"]["finalizers"] = json!(["in-use-by-active-pods"]);
+            assert_eq!(seen.is_news(&watch, &watcher::Event::Apply(document)), news, "{kind}");
+        }
+    }
+
+    #[test]
     fn switches_are_given_as_the_existing_operator_has_them() {
         let plain = flags(&[]).expect("flags");
         assert!(plain.with_seccomp && !plain.with_apparmor && !plain.with_selinux);
@@ -443,6 +470,17 @@ mod tests {
             flags(&["--with-seccomp=false", "--with-apparmor", "--with-selinux=true"]).expect("flags");
         assert!(!given.with_seccomp && given.with_apparmor && given.with_selinux);
         assert!(flags(&["--with-apparmor=maybe"]).is_err());
+        // As its DaemonSet has them.
+        let all =
+            ["--with-recording=true", "--with-selinux=true", "--with-raw-selinux", "--with-apparmor=true"];
+        let more =
+            ["--with-mem-optim=true", "--with-insecure-metrics-access", "--verbosity=1", "--with-seccomp"];
+        let given = flags(&[&all[..], &more].concat()).expect("flags");
+        assert!(given.with_recording && given.with_raw_selinux && given.with_mem_optim);
+        assert_eq!(
+            (plain.spod_name.as_str(), flags(&["--spod-name=x"]).expect("flags").spod_name.as_str()),
+            ("spod", "x")
+        );
         assert_eq!(plain.root.to_str(), Some("/host"));
     }
 }

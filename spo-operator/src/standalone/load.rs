@@ -14,8 +14,10 @@ use spo_model::{
 /// One file of manifests.
 #[derive(Debug)]
 pub(super) struct Manifest {
-    /// Its path.
+    /// Its path, as it is told.
     pub(super) name: String,
+    /// Its path, wherever this process was started: what came from it is known by that.
+    pub(super) source: String,
     /// Its text, for excerpts; empty if it could not be read.
     pub(super) text: String,
     /// Its documents, or why it cannot be read at all.
@@ -41,7 +43,13 @@ pub(super) fn load(directories: &[PathBuf], limits: &Limits) -> Result<Vec<Manif
         let mut files = Vec::new();
         find(directory, &mut files).map_err(|source| LoadError { path: directory.clone(), source })?;
         files.sort();
-        manifests.extend(files.into_iter().map(|path| read(&path, limits)));
+        // Not of the files themselves: links among them may lead elsewhere with each new version.
+        let real = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+        let source = |path: &Path| match path.strip_prefix(directory) {
+            Ok(below) => real.join(below).to_string_lossy().into_owned(),
+            Err(_) => path.to_string_lossy().into_owned(),
+        };
+        manifests.extend(files.into_iter().map(|path| read(&path, source(&path), limits)));
     }
     Ok(manifests)
 }
@@ -62,11 +70,11 @@ fn find(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn read(path: &Path, limits: &Limits) -> Manifest {
+fn read(path: &Path, source: String, limits: &Limits) -> Manifest {
     let name = path.to_string_lossy().into_owned();
     match text(path, limits) {
-        Ok(text) => Manifest { name, entries: manifest::read(&text, limits), text },
-        Err(problem) => Manifest { name, text: String::new(), entries: Err(problem) },
+        Ok(text) => Manifest { name, source, entries: manifest::read(&text, limits), text },
+        Err(problem) => Manifest { name, source, text: String::new(), entries: Err(problem) },
     }
 }
 

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A manifest that cannot be read or used never takes away what an earlier version of it brought: the artefacts
-//! that came from it stay until it is repaired or deleted.
+//! that came from it stay until it is repaired or deleted. What the settings forbid goes, and with settings that cannot
+//! be understood nothing is changed at all.
 //!
 //! With the root `/` profiles are loaded into the kernel as well; another root stands for a host and gets the files,
 //! and its SELinux modules if it holds a policy store.
@@ -39,6 +40,8 @@ use spo_node::{
     ledger::Entry,
     restrictions::Restrictions,
 };
+
+use crate::daemon::plan::is_not_allowed;
 
 pub use load::LoadError;
 pub use report::{Line, LineState, Report};
@@ -143,12 +146,25 @@ impl Inputs {
     fn of(manifests: &[Manifest]) -> Result<Self, RunError> {
         let mut library = Library::default();
         let mut allowed = None;
+        // Settings that cannot be understood must not let through what they were to hold back.
+        for manifest in manifests {
+            if let Err(problem) = &manifest.entries
+                && manifest.text.contains(SETTINGS.as_str())
+            {
+                return Err(RunError::Settings(vec![problem.clone()]));
+            }
+        }
         for entry in manifests.iter().flat_map(|m| m.entries.iter().flatten()) {
+            let is_settings = entry.kind.parse() == Ok(SETTINGS);
+            let unreadable = entry.has_errors() || !matches!(entry.content, Content::Object(_));
+            if is_settings && allowed.is_none() && unreadable {
+                let errors = entry.diagnostics.iter().filter(|problem| is_error(problem));
+                return Err(RunError::Settings(errors.cloned().collect()));
+            }
             let Content::Object(decoded) = &entry.content else { continue };
             if let AnyObject::SecurityProfilesOperatorDaemon(settings) = &decoded.object
                 && allowed.is_none()
             {
-                // Settings that cannot be understood must not let through what they were to hold back.
                 allowed = Some(Restrictions::of(&settings.spec).map_err(RunError::Settings)?);
             }
             if !entry.has_errors() {
@@ -158,6 +174,8 @@ impl Inputs {
         Ok(Self { library, allowed: allowed.unwrap_or_default() })
     }
 }
+
+const SETTINGS: Kind = Kind::SecurityProfilesOperatorDaemon;
 
 type Seen = HashMap<(Kind, ProfileKey), String>;
 
@@ -207,7 +225,7 @@ fn build(object: &AnyObject, inputs: &Inputs, manifest: &Manifest, line: &mut Li
     match Desired::of(object, &inputs.library, &inputs.allowed)? {
         Desired::Artefact(mut artefact, diagnostics) => {
             line.add(manifest, diagnostics);
-            artefact.source.clone_from(&manifest.name);
+            artefact.source.clone_from(&manifest.source);
             line.artefact = Some(artefact.path.to_string());
             Some(*artefact)
         }
@@ -221,6 +239,7 @@ fn build(object: &AnyObject, inputs: &Inputs, manifest: &Manifest, line: &mut Li
         }
         Desired::Refused(problems) => {
             line.state = LineState::Error;
+            line.forbidden = is_not_allowed(&problems);
             line.add(manifest, problems);
             None
         }
@@ -237,14 +256,14 @@ struct Broken {
 impl Broken {
     fn of(lines: &[Line]) -> Self {
         let mut broken = Self::default();
-        for line in lines.iter().filter(|line| line.state == LineState::Error) {
+        for line in lines.iter().filter(|line| line.state == LineState::Error && !line.forbidden) {
             if line.kind.is_empty() || line.name.is_empty() {
-                broken.files.insert(line.manifest.clone());
+                broken.files.insert(line.source.clone());
             } else {
                 let kind =
                     line.kind.parse().map_or_else(|_| line.kind.clone(), |kind: Kind| kind.to_string());
                 broken.documents.insert((
-                    line.manifest.clone(),
+                    line.source.clone(),
                     kind,
                     line.namespace.clone(),
                     line.name.clone(),
@@ -264,4 +283,104 @@ impl Broken {
 /// Whether a finding stops a profile.
 fn is_error(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILTER: &str = "var/lib/kubelet/seccomp/operator/ns/a.json";
+
+    /// A folder of manifests and a folder that stands for a host.
+    struct Bench {
+        manifests: tempfile::TempDir,
+        host: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = || tempfile::tempdir().expect("a folder");
+            let bench = Self { manifests: folder(), host: folder() };
+            bench.write("a.yaml", &profile("read, mount"));
+            assert!(bench.run().expect("runs").lines.iter().all(|line| line.state != LineState::Error));
+            assert!(bench.has_filter());
+            bench
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.manifests.path().join(name), text).expect("writes");
+        }
+
+        fn run(&self) -> Result<Report, RunError> {
+            run_once(&Options::new(self.manifests.path(), self.host.path()))
+        }
+
+        fn has_filter(&self) -> bool {
+            self.host.path().join(FILTER).exists()
+        }
+    }
+
+    fn profile(calls: &str) -> String {
+        format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SeccompProfile\n\
+             metadata: {{name: a, namespace: ns}}\n\
+             spec: {{defaultAction: SCMP_ACT_ERRNO, syscalls: [{{action: SCMP_ACT_ALLOW, names: [{calls}]}}]}}\n"
+        )
+    }
+
+    fn settings(spec: &str) -> String {
+        format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SecurityProfilesOperatorDaemon\n\
+             metadata: {{name: spod}}\nspec: {spec}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_forbidden_goes() {
+        let bench = Bench::new();
+        bench.write("spod.yaml", &settings("{security: {allowedSyscalls: [read]}}"));
+        let report = bench.run().expect("runs");
+        assert_eq!((report.lines[0].state, report.removed.len()), (LineState::Error, 1));
+        assert!(!bench.has_filter());
+        // What is merely wrong stays, also under these settings.
+        bench.write("a.yaml", &profile("read"));
+        bench.run().expect("runs");
+        bench.write("a.yaml", &profile("raed"));
+        assert_eq!(bench.run().expect("runs").lines[0].state, LineState::Error);
+        assert!(bench.has_filter());
+    }
+
+    #[test]
+    fn settings_that_cannot_be_understood_stop_everything() {
+        let bench = Bench::new();
+        let strict = settings("{security: {allowedSyscalls: [read]}}");
+        bench.write("b.yaml", &profile("read, bpf").replace("name: a", "name: b"));
+        for broken in [
+            settings("{security: {allowedSyscalls: 7}}"),
+            settings("[]"),
+            settings("{security: {allowedSyscalls: [NOT A NAME]}}"),
+            strict.replace("/v1\n", "/v7\n"),
+            format!("{strict}  broken: [\n"),
+        ] {
+            bench.write("spod.yaml", &broken);
+            let error = bench.run().expect_err("refuses");
+            assert!(
+                matches!(&error, RunError::Settings(problems) if !problems.is_empty()),
+                "{broken}: {error}"
+            );
+            assert!(!bench.host.path().join(FILTER.replace("a.json", "b.json")).exists(), "{broken}");
+            assert!(bench.has_filter(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_the_same_by_whatever_path() {
+        let bench = Bench::new();
+        bench.write("a.yaml", "{");
+        std::fs::create_dir(bench.manifests.path().join("sub")).expect("makes");
+        let round_about = bench.manifests.path().join("sub/..");
+        let report = run_once(&Options::new(&round_about, bench.host.path())).expect("runs");
+        assert_eq!(report.removed, []);
+        assert!(bench.has_filter(), "a broken manifest takes nothing away");
+    }
 }

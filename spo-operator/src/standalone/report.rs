@@ -46,6 +46,12 @@ pub struct Line {
     pub changed: bool,
     /// Everything found about the document.
     pub diagnostics: Vec<Diagnostic>,
+    /// The manifest, as the ledger knows it.
+    #[serde(skip)]
+    pub(super) source: String,
+    /// Whether the settings forbid the profile: then what it brought before goes, too.
+    #[serde(skip)]
+    pub(super) forbidden: bool,
 }
 
 /// Where a document stands.
@@ -91,6 +97,8 @@ impl Line {
             state: if failed { LineState::Error } else { LineState::Read },
             changed: false,
             diagnostics: entry.diagnostics.clone(),
+            source: manifest.source.clone(),
+            forbidden: false,
         }
     }
 
@@ -105,6 +113,8 @@ impl Line {
             state: LineState::Error,
             changed: false,
             diagnostics: vec![problem],
+            source: manifest.source.clone(),
+            forbidden: false,
         }
     }
 

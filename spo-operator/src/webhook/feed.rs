@@ -8,6 +8,7 @@ use std::{pin::pin, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use kube::{Client, runtime::watcher};
+use serde_json::Value;
 use spo_model::{kind::Kind, names::NamespaceName, object::AnyObject};
 use tokio::{
     task::spawn_blocking,
@@ -66,7 +67,8 @@ async fn feed(
     beat: Beat,
 ) -> Result<(), Error> {
     let mut events = pin!(events);
-    let mut seen = Seen::and(&STATUS);
+    let mut seen =
+        Seen::and(|_, document| STATUS.map(|field| document.pointer(field).map(Value::to_string)).into());
     let mut due: Option<Due> = None;
     loop {
         let wake = due.as_ref().map_or_else(|| Instant::now() + INTERVAL, Due::at);
@@ -148,7 +150,7 @@ mod tests {
 
     use futures::stream;
     use kube::runtime::watcher::Event;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::webhook::{
