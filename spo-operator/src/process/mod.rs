@@ -14,6 +14,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::get};
 use clap::{Args, ValueEnum};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use spo_model::{kind::Scope, names::NamespaceName};
 use tokio::{
     net::TcpListener,
@@ -171,13 +172,24 @@ static LEAST: OnceLock<u8> = OnceLock::new();
 /// # Errors
 /// The port cannot be had.
 pub async fn listen(flag: &'static str, port: u16) -> Result<TcpListener, ListenError> {
-    let listening = match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+    let listening = match listen_to_both(port) {
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
             TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
         }
         listening => listening,
     };
     listening.map_err(|source| ListenError { flag, port, source })
+}
+
+/// Listens at every address of both families, whatever `net.ipv6.bindv6only` says.
+fn listen_to_both(port: u16) -> std::io::Result<TcpListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::STREAM, flags, None)?;
+    sockopt::set_ipv6_v6only(&socket, false)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+    rustix::net::listen(&socket, 1024)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// A port cannot be listened on.
@@ -338,6 +350,16 @@ mod tests {
         assert_eq!(restricted(&["--watch-namespace", "a, b"]), "a,b");
         assert_eq!(restricted(&["--watch-namespace", "a", "--restrict-to-namespace", "c"]), "c");
         assert_eq!(restricted(&["--watch-namespace", "a", "--restrict-to-namespace", ""]), "a");
+    }
+
+    #[tokio::test]
+    async fn both_families_are_answered() {
+        let listening = listen("--port", 0).await.expect("a port");
+        let address = listening.local_addr().expect("an address");
+        tokio::net::TcpStream::connect(("127.0.0.1", address.port())).await.expect("IPv4");
+        if address.is_ipv6() {
+            assert!(!sockopt::ipv6_v6only(&listening).expect("an option"), "whatever the default is");
+        }
     }
 
     #[tokio::test]

@@ -335,13 +335,38 @@ fn bindings_decide_what_pods_run_under() -> Outcome {
 /// Probes and metrics are the only things that are open, and no profiler is.
 #[test]
 fn nothing_else_is_served() -> Outcome {
-    let Some(operator) = Operator::start(&[])? else { return Ok(()) };
-    let port = operator.webhook().health;
-    for (path, code) in
-        [("/livez", "200"), ("/readyz", "200"), ("/debug/pprof/heap", "404"), ("/metrics", "404")]
-    {
-        let answer = http(port, path).ok_or("no answer")?;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{path}: {answer}");
+    let Some(mut operator) = Operator::start(&[])? else { return Ok(()) };
+    operator.node("node-a")?;
+    let open = ["--with-insecure-metrics-access"];
+    let agent = operator.agent("node-a", &open)?;
+    operator.manager("second", &[&open[..], &["--metrics-port", "0"]].concat())?;
+    let port = |operator: &Operator, what: &str| -> Option<u16> {
+        let log = operator.log("second");
+        let address = log.split(what).nth(1)?.split_whitespace().next()?;
+        address.rsplit(':').next()?.parse().ok()
+    };
+    operator.holds("the manager serves", || Ok(port(&operator, " metrics=").is_some()))?;
+    let manager = [port(&operator, " probes="), port(&operator, " metrics=")].map(Option::unwrap_or_default);
+    operator.holds("the manager is ready", || {
+        Ok(http(manager[0], "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")))
+    })?;
+    let answers = |port: u16, paths: &[&str], code: &str| -> Outcome {
+        for path in paths {
+            let answer = http(port, path).ok_or("no answer")?;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{port} {path}: {answer}");
+        }
+        Ok(())
+    };
+    let profilers = ["/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile"];
+    for probes in [operator.webhook().health, agent.health, manager[0]] {
+        answers(probes, &["/livez", "/readyz"], "200")?;
+        answers(probes, &["/metrics", "/metrics-spod", "/convert", "/"], "404")?;
+        answers(probes, &profilers, "404")?;
+    }
+    for metrics in [agent.serving, manager[1]] {
+        answers(metrics, &["/metrics"], "200")?;
+        answers(metrics, &["/livez", "/convert", "/"], "404")?;
+        answers(metrics, &profilers, "404")?;
     }
     operator.until("a state", SPOD, |spod| spod["status"]["state"].is_string())?;
     Ok(())

@@ -82,6 +82,7 @@ fn cert_manager_is_asked_and_what_it_makes_is_left_alone() -> Outcome {
     }
     for (name, secret, service) in [
         ("webhook-cert", "webhook-server-cert", "webhook-service"),
+        ("webhook-cert", "webhook-server-cert", "webhook-conversion"),
         ("metrics-cert", "metrics-server-cert", "metrics"),
     ] {
         let asked = ("certificates.cert-manager.io", NAMESPACE, name);
@@ -160,7 +161,8 @@ fn anothers_certificate_serves(operator: &mut Operator) -> Outcome {
 /// Writes the Secret as somebody else does, with a certificate by a new authority, and looks on whether it stays.
 fn provide(operator: &Operator) -> Result<Authority, Box<dyn Error>> {
     let authority = Authority::new()?;
-    let (certificate, key) = authority.issue(&[&format!("webhook-service.{NAMESPACE}.svc")], None)?;
+    let names = ["webhook-service", "webhook-conversion"].map(|service| format!("{service}.{NAMESPACE}.svc"));
+    let (certificate, key) = authority.issue(&names.each_ref().map(String::as_str), None)?;
     let data = json!({ "tls.crt": certificate, "tls.key": key, "ca.crt": authority.certificate() });
     operator.apply(&json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": { "name": SECRET.2, "namespace": NAMESPACE }, "stringData": data }))?;
