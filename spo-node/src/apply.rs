@@ -94,6 +94,9 @@ pub enum ApplyError {
     /// The ledger cannot be written.
     #[error("cannot write the ledger /{LEDGER}: {0}")]
     WriteLedger(#[source] io::Error),
+    /// Another process is at work, or that cannot be told.
+    #[error("cannot change this host now: {0}")]
+    Lock(#[source] io::Error),
     /// A path of our own is none.
     #[error(transparent)]
     Path(#[from] BadPath),

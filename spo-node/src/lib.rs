@@ -84,6 +84,8 @@ pub fn install(
     desired: &[Artefact],
     keep: &dyn Fn(&Entry) -> bool,
 ) -> Result<Report, ApplyError> {
+    // Two at once would sweep up each other's files.
+    let _lock = host.lock().map_err(ApplyError::Lock)?;
     let observed = observe::observe(host, kernel, desired)?;
     let plan = plan::plan(desired, &observed, keep);
     apply::apply(host, kernel, desired, observed, plan)
@@ -102,6 +104,8 @@ pub fn install_again(
     refused: &mut Refused,
     now: Instant,
 ) -> Result<Report, ApplyError> {
+    // Two at once would sweep up each other's files.
+    let _lock = host.lock().map_err(ApplyError::Lock)?;
     let observed = observe::observe(host, kernel, desired)?;
     let survey = observed.survey.clone();
     let why_not = |artefact: &Artefact, sha256: &str| refused.why_not(artefact, sha256, &survey, now);

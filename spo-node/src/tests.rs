@@ -16,7 +16,7 @@ use crate::{
     Report, State,
     artefact::Artefact,
     host::{
-        Root,
+        Host as _, Root,
         faulty::{Broken, Faulty},
     },
     install, install_again,
@@ -133,6 +133,23 @@ fn a_file_that_is_what_is_wanted_is_taken_over() {
     assert!(!run(dir.path(), &[seccomp("a", "same")]).changed());
     assert_eq!(run(dir.path(), &[]).removed.len(), 1, "from then on it is ours");
     assert!(!path.exists());
+}
+
+#[test]
+fn two_processes_do_not_change_a_host_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (first, mut second) =
+        (Root::open(dir.path()).expect("a root"), Root::open(dir.path()).expect("a root"));
+    second.patience = Duration::ZERO;
+    let lock = first.lock().expect("locks");
+    assert!(lock.is_some());
+    let error = install(&second, &FilesOnly, &[seccomp("a", "1")], &|_| false).expect_err("refuses");
+    assert!(error.to_string().contains("another process"), "{error}");
+    assert!(files(dir.path()).is_empty());
+    drop(lock);
+    install(&second, &FilesOnly, &[seccomp("a", "1")], &|_| false).expect("works");
+    // Nor does a lock outlive what it is for.
+    install(&second, &FilesOnly, &[seccomp("a", "2")], &|_| false).expect("works");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod root;
 #[cfg(test)]
 pub(crate) mod faulty;
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,14 @@ use crate::artefact::HostPath;
 
 /// A host on which artefacts can be put.
 pub trait Host {
+    /// Waits until no other process changes the host, and keeps others from it; `None` where that is not possible.
+    ///
+    /// # Errors
+    /// Another process goes on for too long, a symlink on the way, no permission.
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        Ok(None)
+    }
+
     /// The bytes of a regular file, `None` if nothing is there.
     ///
     /// # Errors
@@ -87,6 +95,12 @@ pub trait Host {
     /// # Errors
     /// No permission, a symlink on the way.
     fn sweep(&self, dir: &str) -> io::Result<()>;
+}
+
+/// As long as it lives, no other process changes this host through us.
+#[derive(Debug)]
+pub struct Lock {
+    pub(crate) _directory: OwnedFd,
 }
 
 /// Whether a file that is there already may be replaced.

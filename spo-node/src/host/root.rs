@@ -5,24 +5,27 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
 };
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, fchmod, fstat, fsync, mkdirat, open,
-        openat2, renameat, renameat_with, statat, syncfs, unlinkat,
+        AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, fchmod, flock, fstat,
+        fsync, mkdirat, open, openat2, renameat, renameat_with, statat, syncfs, unlinkat,
     },
     io::Errno,
 };
 
-use super::{Host, Replace, Staged, Stamp};
-use crate::artefact::HostPath;
+use super::{Host, Lock, Replace, Staged, Stamp};
+use crate::{artefact::HostPath, ledger::LEDGER};
 
 /// A directory as the root of a host.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     counter: AtomicU64,
+    /// How long it waits for another process.
+    pub(crate) patience: Duration,
 }
 
 impl Root {
@@ -32,7 +35,7 @@ impl Root {
     /// It does not exist, is no directory, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { directory, counter: AtomicU64::new(0) })
+        Ok(Self { directory, counter: AtomicU64::new(0), patience: Duration::from_secs(10) })
     }
 
     /// Opens a directory below the root: no symlink, no way out.
@@ -73,6 +76,29 @@ const TEMPORARY_START: &str = ".spo-";
 const TEMPORARY_END: &str = ".tmp";
 
 impl Host for Root {
+    /// Locks the ledger's directory (flock(2)), so that there is no file more to leave behind.
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        let dir = LEDGER.rsplit_once('/').map_or(".", |(dir, _)| dir);
+        self.make_dir(dir)?;
+        let directory = self.directory(dir)?;
+        let end = Instant::now() + self.patience;
+        loop {
+            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Lock { _directory: directory })),
+                Err(Errno::WOULDBLOCK) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    let message = format!("another process changes this host: it holds /{dir}");
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+                }
+                // A filter over this process or a file system without such locks: as it was before there were any.
+                Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(None),
+                Err(errno) => return Err(explain(errno, dir)),
+            }
+        }
+    }
+
     fn read(&self, path: &HostPath, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let (dir, name) = path.split();
         let Some(directory) = self.existing(dir)? else { return Ok(None) };
