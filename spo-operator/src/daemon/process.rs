@@ -275,7 +275,9 @@ impl Loop {
         let statuses = Watch::all(Resource::Of(Kind::SecurityProfileNodeStatus), scope, namespaces);
         let mut statuses = follow_all(&self.client, scope, &config.labels(&own), statuses);
         let mut writes = FuturesUnordered::new();
+        let beat = self.ready.pulse().of("the loop of the agent");
         loop {
+            beat.beat();
             while writes.len() < REQUESTS
                 && let Some(write) = self.reporter.next(Instant::now())
             {
@@ -296,6 +298,7 @@ impl Loop {
                 }
                 () = sleep_until(start.into()), if self.agent.is_some() => self.start(),
                 () = sleep_until(wake.into()), if writes.len() < REQUESTS => {}
+                () = sleep(process::INTERVAL) => {}
             }
         }
         if let Some(round) = self.round.take() {
