@@ -187,13 +187,15 @@ fn second_name(name: &str) -> String {
     format!("{FRONT}{}", rest.trim_start_matches(['-', '.']))
 }
 
-/// One object for the node.
+/// One object for the node. Its messages are whole as long as all of them have room in it.
 pub fn per_node(standings: &[Standing], reporting: &Reporting) -> BTreeMap<Name, NodeStatus> {
     let mut room = ALL_MESSAGES;
+    let lengths = standings.iter().filter_map(|standing| Some(standing.message.as_ref()?.len().min(MESSAGE)));
+    let most = if lengths.sum::<usize>() <= room { MESSAGE } else { SHORT_MESSAGE };
     let mut worst = ProfileState::Unsupported;
     let profiles = standings.iter().map(|standing| {
         let subject = &standing.subject;
-        let message = standing.message.as_ref().map(|message| shorten(message, SHORT_MESSAGE));
+        let message = standing.message.as_ref().map(|message| shorten(message, most));
         let message = message.filter(|message| {
             let fits = room >= message.len();
             room = room.saturating_sub(message.len());
@@ -359,9 +361,18 @@ mod tests {
         let standings = [standing("web", ProfileState::Error, Some(&message))];
         let whole = only(per_profile(&standings, &reporting("n"))).status.message;
         assert_eq!(whole.as_deref(), Some(&message[..]));
-        let profiles = only(per_node(&standings, &reporting("n"))).status.profiles.expect("profiles");
-        let report: NodeReport = profiles["SeccompProfile/production/web"].parse().expect("a report");
-        let short = report.message.expect("a message");
+        let told_by_node = |standings: &[Standing]| {
+            let profiles = only(per_node(standings, &reporting("n"))).status.profiles.expect("profiles");
+            let report: NodeReport = profiles["SeccompProfile/production/web"].parse().expect("a report");
+            report.message.expect("a message")
+        };
+        assert_eq!(told_by_node(&standings), message, "one object has room for it too");
+        let many: Vec<Standing> = (0..200)
+            .map(|i| standing(&format!("web-{i}"), ProfileState::Error, Some(&message)))
+            .chain(standings)
+            .collect();
+        let many: Vec<Standing> = many.into_iter().rev().collect();
+        let short = told_by_node(&many);
         let told = names.iter().filter(|name| short.contains(&name[..])).count();
         assert!(told > 5 && short.len() <= SHORT_MESSAGE, "{short}");
         assert!(short.ends_with(&format!(", {} and {} more", names[told - 1], 300 - told)), "{short}");
