@@ -1,6 +1,8 @@
 //! The chart, by the real `helm`.
 
-use spo_tests::cluster::Cluster;
+use std::fs;
+
+use spo_tests::{cluster::Cluster, document::sections, workspace};
 
 use super::ground::{
     Fallible, NAMESPACE, OPERATOR, apply, everywhere, get, list, pods, profile, shell, until_installed,
@@ -9,12 +11,12 @@ use super::ground::{
 
 /// Install, upgrade with other values, uninstall.
 pub(crate) fn installs_upgrades_and_goes(cluster: &mut Cluster) -> Fallible {
-    shell(
-        cluster,
-        "kubectl create ns security-profiles-operator
-         kubectl label ns security-profiles-operator pod-security.kubernetes.io/enforce=privileged --overwrite=true
-         helm install security-profiles-operator --namespace security-profiles-operator ./deploy/helm",
-    )?;
+    // As the guide says.
+    let guide = sections(&fs::read_to_string(workspace().join("docs/guide.md"))?);
+    let blocks = guide.iter().flat_map(|section| &section.blocks).filter(|block| block.label == "helm");
+    let scripts: Vec<&str> = blocks.map(|block| block.script.as_str()).collect();
+    assert_eq!(scripts.len(), 1, "{scripts:?}");
+    shell(cluster, scripts[0])?;
     until_installed(cluster)?;
     cluster.good(&["create", "namespace", NAMESPACE], "")?;
     apply(cluster, &profile("charted"))?;
