@@ -69,8 +69,11 @@ fn service(name: &str, not_ready_too: bool, environment: &Environment) -> Value 
     service["spec"] = json!({
         "selector": { names::APP_LABEL: names::OPERATOR, "name": names::WEBHOOK },
         "ports": [{ "name": "https", "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],
-        "publishNotReadyAddresses": not_ready_too,
     });
+    // Said only where it is so: a client that applies `false` would change something each time.
+    if not_ready_too {
+        service["spec"]["publishNotReadyAddresses"] = json!(true);
+    }
     service
 }
 
