@@ -4,9 +4,12 @@ use std::fs;
 
 use spo_tests::{cluster::Cluster, document::sections, workspace};
 
-use super::ground::{
-    Fallible, NAMESPACE, OPERATOR, apply, everywhere, get, list, pods, profile, shell, until_installed,
-    until_ready,
+use super::{
+    ground::{
+        Fallible, NAMESPACE, OPERATOR, apply, everywhere, get, list, pods, profile, shell, until_installed,
+        until_ready,
+    },
+    removal::nodes_are_clean,
 };
 
 /// Install, upgrade with other values, uninstall.
@@ -87,6 +90,7 @@ pub(crate) fn installs_upgrades_and_goes(cluster: &mut Cluster) -> Fallible {
         Ok(left.is_empty())
     });
     gone.map_err(|error| format!("{error}: {left}"))?;
+    nodes_are_clean(cluster);
     // Definitions and profiles stay, as the chart's values say; without an operator nothing holds them.
     assert!(!get(cluster, &["seccompprofile", "charted", "-n", NAMESPACE])?.is_null());
     shell(cluster, "kubectl delete namespace production security-profiles-operator --timeout=120s")?;
@@ -98,7 +102,7 @@ pub(crate) fn installs_upgrades_and_goes(cluster: &mut Cluster) -> Fallible {
 fn left_behind(cluster: &Cluster) -> Fallible<String> {
     shell(
         cluster,
-        "kinds=$(kubectl api-resources --verbs=list --namespaced -o name | grep -v '^events' | paste -sd,)
+        "kinds=$(kubectl api-resources --verbs=list --namespaced -o name | grep -vE '^(events|endpoints$)' | paste -sd,)
          kubectl get $kinds -n security-profiles-operator -o name --ignore-not-found \
            | grep -vE '^(configmap/kube-root-ca.crt|serviceaccount/default)$' || true
          kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o name | grep spo || true",

@@ -82,6 +82,12 @@ pub(crate) fn nothing_is_left(cluster: &Cluster) -> Fallible {
     });
     gone.map_err(|error| format!("{error}: {left}"))?;
     assert_eq!(cluster.signal(None, "0", "/spo-operator")?, 0, "no process");
+    nodes_are_clean(cluster);
+    Ok(())
+}
+
+/// No file of ours is on a node.
+pub(crate) fn nodes_are_clean(cluster: &Cluster) {
     for node in cluster.nodes() {
         for folder in ["/var/lib/kubelet/seccomp", "/var/lib/security-profiles-operator"] {
             let mut files = files_below(&node.path(folder));
@@ -91,7 +97,6 @@ pub(crate) fn nothing_is_left(cluster: &Cluster) -> Fallible {
         // The folder of a namespace is the agent's to make and to remove.
         assert!(!node.path(&format!("/var/lib/kubelet/seccomp/operator/{NAMESPACE}")).exists());
     }
-    Ok(())
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
