@@ -8,7 +8,7 @@
 //! | API server | `cargo test -p spo-tests --test api_server` | `etcd-server`, and what `scripts/kubernetes/build` builds with Go |
 //! | manager | `cargo test -p spo-tests --test manager` | the same; `curl` |
 //! | agent | `cargo test -p spo-tests --test daemon` | the same; root for an agent that is not |
-//! | acceptance, hostile users | `cargo test -p spo-tests --test acceptance --test hostile` | the same |
+//! | acceptance, hostile users | `cargo test -p spo-tests --test acceptance --test hostile --test namespaced` | the same |
 //! | what is installed | `cargo test -p spo-tests --test deploy --test chart` | the same; `buildah` |
 //! | faults on real nodes | `cargo test -p spo-tests --test faults` | as guide |
 //! | scale | `cargo test -p spo-tests --test scale` | the same |

@@ -44,6 +44,7 @@ pub struct Operator {
     program: PathBuf,
     webhook: Ports,
     processes: Vec<String>,
+    restricted_to: Option<String>,
 }
 
 /// Whether the API server asks webhooks about what is created; about versions it does in any case.
@@ -121,12 +122,17 @@ impl Operator {
         }
         let server = ApiServer::start_with(&flags, &[])?;
         let webhook = Ports { health: free_port()?, serving: free_port()? };
-        let this = Self { server, program, webhook, processes: Vec::new() };
-        let manifest = fs::read_to_string(workspace().join(file))?;
-        this.apply_text(&manifest)?;
-        this.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
+        let this = Self { server, program, webhook, processes: Vec::new(), restricted_to: None };
         this.kubectl(&["create", "namespace", "production"])?;
+        let manifest = fs::read_to_string(workspace().join(file))?;
+        this.apply_text(&manifest.replace("NS_REPLACE", "production"))?;
+        this.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
         Ok(Some(this))
+    }
+
+    /// Lets processes that start from now on look at these namespaces only, and at the operator's own.
+    pub fn restrict_to(&mut self, namespaces: &str) {
+        self.restricted_to = Some(namespaces.to_owned());
     }
 
     /// Adds a node that is ready, without an agent.
@@ -414,6 +420,9 @@ impl Operator {
             .args([process, "--health-port", &health.to_string()])
             .env("KUBECONFIG", kubeconfig)
             .env("OPERATOR_NAMESPACE", NAMESPACE);
+        if let Some(namespaces) = &self.restricted_to {
+            command.env("RESTRICT_TO_NAMESPACE", namespaces);
+        }
         command
     }
 
