@@ -372,10 +372,7 @@ fn on_nodes_with_security_modules() -> Fallible {
         }
         Ok(())
     };
-    let lookers = [looker(&apparmor), looker(&selinux)];
-    lookers.iter().try_for_each(|pod| cluster.good(&["apply", "-f", "-"], &pod.to_string()).map(drop))?;
-    cluster.good(&["wait", "--for=condition=Ready", "pods", "--all", "--timeout=120s"], "")?;
-    let before = [files_on(&cluster, &apparmor)?, files_on(&cluster, &selinux)?];
+    let before = [look(&cluster, &apparmor)?.0, look(&cluster, &selinux)?.0];
     only(&["node-1"])?;
     guide.run(&cluster, "1.")?;
     cluster.good(&["create", "namespace", "production"], "")?;
@@ -517,36 +514,47 @@ fn on_nodes_with_security_modules() -> Fallible {
     only(&["node-1", &apparmor, &selinux])?;
     guide.run(&cluster, "10.")?;
     for (node, before) in [&apparmor, &selinux].into_iter().zip(before) {
-        assert_eq!(files_on(&cluster, node)?, before, "{node}: files");
+        let (files, loaded) = look(&cluster, node)?;
+        assert_eq!(files, before, "{node}: files");
+        assert!(!loaded.contains("spo-agent") && !loaded.contains("nginx-apparmor"), "{node}: {loaded}");
     }
-    let loaded = look(&cluster, &apparmor, &["/cat", "/host/sys/kernel/security/apparmor/profiles"])?;
-    assert!(!loaded.contains("spo-agent") && !loaded.contains("nginx-apparmor"), "{loaded}");
     assert_eq!(*guide.ran.borrow(), ON_GUESTS);
     Ok(())
 }
 
-/// A pod that sees all of a node.
-fn looker(node: &str) -> Value {
-    serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("looker-{node}") },
+/// The files of a node in the places that agents write to, the policy store's modules of our priority among them, and
+/// the AppArmor profiles in its kernel. A pod looks that is there no longer than that: one that stays holds mounts.
+fn look(cluster: &Cluster, node: &str) -> Fallible<(BTreeSet<String>, String)> {
+    const FOLDERS: [&str; 6] = [
+        "/etc/apparmor.d",
+        "/etc/selinux.d",
+        "/var/lib/security-profiles-operator",
+        "/var/lib/kubelet/seccomp",
+        "/var/lib/selinux",
+        "/sys/kernel/security",
+    ];
+    let name = format!("looker-{node}");
+    let volume = |(i, path): (usize, &&str)| {
+        let kind = if path.starts_with("/sys") { "" } else { "DirectoryOrCreate" };
+        serde_json::json!({ "name": format!("v{i}"), "hostPath": { "path": path, "type": kind } })
+    };
+    let mount = |(i, path): (usize, &&str)| serde_json::json!({ "name": format!("v{i}"), "mountPath": format!("/host{path}") });
+    let pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": { "nodeName": node, "terminationGracePeriodSeconds": 0, "tolerations": [{ "operator": "Exists" }],
             "containers": [{ "name": "c", "image": STATIC_NGINX, "command": ["/sleep", "3600"],
                 "securityContext": { "privileged": true },
-                "volumeMounts": [{ "name": "host", "mountPath": "/host" }] }],
-            "volumes": [{ "name": "host", "hostPath": { "path": "/" } }] } })
-}
-
-fn look(cluster: &Cluster, node: &str, command: &[&str]) -> Fallible<String> {
-    cluster.good(&[&["exec", &format!("looker-{node}"), "--"], command].concat(), "")
-}
-
-/// The files of a node in the places that agents write to, the policy store's modules of our priority among them.
-fn files_on(cluster: &Cluster, node: &str) -> Fallible<BTreeSet<String>> {
-    // A folder that is not there has no file.
-    let script = "for folder in etc/apparmor.d etc/selinux.d var/lib/security-profiles-operator var/lib/kubelet/seccomp; do
-        [ ! -d /host/$folder ] || /find /host/$folder -type f; done
-        /find /host/var/lib/selinux -path '*/modules/350/*' -type f || true";
-    let found = look(cluster, node, &["/sh", "-c", script])?;
-    Ok(found.lines().map(str::to_owned).collect())
+                "volumeMounts": FOLDERS.iter().enumerate().map(mount).collect::<Vec<_>>() }],
+            "volumes": FOLDERS.iter().enumerate().map(volume).collect::<Vec<_>>() } });
+    cluster.good(&["apply", "-f", "-"], &pod.to_string())?;
+    cluster.good(&["wait", "--for=condition=Ready", "--timeout=120s", "pod", &name], "")?;
+    let inside = |script: &str| cluster.good(&["exec", &name, "--", "/sh", "-c", script], "");
+    let found = inside(
+        "cd /host; /find etc var/lib/security-profiles-operator var/lib/kubelet -type f; \
+         /find var/lib/selinux -path '*/modules/350/*' -type f",
+    )?;
+    let loaded = inside("/cat /host/sys/kernel/security/apparmor/profiles || true")?;
+    cluster.good(&["delete", "pod", &name, "--timeout=120s"], "")?;
+    Ok((found.lines().map(str::to_owned).collect(), loaded))
 }
 
 /// In the place of nginx: a static program, since the guide's profile lets nobody read a library.

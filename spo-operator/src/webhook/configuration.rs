@@ -20,8 +20,8 @@ pub enum Configuration {
 
 impl Configuration {
     /// The one that holds among those of the operator's namespace: the object of the well-known name, else the first by
-    /// name. Agents go by the same rule (`daemon::settings`), so what is admitted is what they install; a second object
-    /// loosens nothing.
+    /// name, so a second object loosens nothing. Agents go by the object that they belong to: what theirs does not allow
+    /// they do not install, whatever was admitted.
     pub fn of(all: impl IntoIterator<Item = (String, Self)>) -> Self {
         let first =
             all.into_iter().min_by(|(a, _), (b, _)| (a != names::SPOD, a).cmp(&(b != names::SPOD, b)));
