@@ -64,7 +64,7 @@ struct Pace {
 const SETTLED: Pace = Pace { breath: Duration::from_millis(20), patience: Duration::from_millis(20) };
 
 /// A roll-out is under way: who looks at it wants to see that it goes on, and no more.
-const UNDER_WAY: Pace = Pace { breath: Duration::from_secs(2), patience: Duration::from_secs(5) };
+const UNDER_WAY: Pace = Pace { breath: Duration::from_secs(5), patience: Duration::from_secs(10) };
 
 /// Pods and nodes come and go in groups.
 const AROUND: Pace = Pace { breath: Duration::from_millis(250), patience: Duration::from_secs(1) };
