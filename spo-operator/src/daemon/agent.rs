@@ -22,8 +22,9 @@ use super::{
     confine::release,
     kept::Kept,
     leave::Watched,
-    plan::{Builder, ErrorReason, Subject, Verdict},
+    plan::{Builder, Subject, Verdict},
     process::{LOOK, RETRY},
+    refusal::ErrorReason,
     settings::{self, Kinds, Settings},
 };
 use crate::{cluster::watch::Cache, render::own};

@@ -8,7 +8,9 @@
 //!
 //! * [`settings`]: what it is to do.
 //! * [`kept`]: what is kept of it.
-//! * [`plan`]: what the node should have; compiles only what changed.
+//! * [`plan`]: what the node should have.
+//! * `build`: from a profile to its artefact; only what changed is compiled.
+//! * [`refusal`]: why a profile is not put there.
 //! * [`agent`]: one round on the host.
 //! * [`status`]: the objects that say where profiles stand.
 //! * [`reporter`]: which of them have to be written, and when.
@@ -38,6 +40,7 @@
 //! | a list from the API server is not complete | stays | – |
 
 pub mod agent;
+mod build;
 pub mod confine;
 pub mod enter;
 pub mod events;
@@ -47,6 +50,7 @@ pub mod kept;
 pub mod leave;
 pub mod plan;
 pub mod process;
+pub mod refusal;
 pub mod reporter;
 pub mod settings;
 pub mod status;

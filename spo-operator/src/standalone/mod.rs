@@ -41,7 +41,7 @@ use spo_node::{
     restrictions::Restrictions,
 };
 
-use crate::daemon::plan::is_not_allowed;
+use crate::daemon::refusal::is_not_allowed;
 
 pub use load::LoadError;
 pub use report::{Line, LineState, Report};
