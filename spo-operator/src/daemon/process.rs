@@ -16,7 +16,7 @@ use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName};
 use spo_node::kernel::Lsm;
 use tokio::{
     task::JoinHandle,
-    time::{sleep, sleep_until},
+    time::{sleep, sleep_until, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -113,6 +113,10 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// How long the first round waits for what the API server has of this node.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long an agent that is told to end listens to its watches, at most, and how long they have to be silent before.
+const LAST_NEWS: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// Runs until the process is told to end.
 ///
@@ -303,6 +307,14 @@ impl Loop {
         }
         if let Some(round) = self.round.take() {
             self.agent = Some(round.await?.0);
+        }
+        // Nothing was heard during a round, which a module can make long: that the operator is being uninstalled may be
+        // in what has arrived meanwhile.
+        let end = Instant::now() + LAST_NEWS;
+        while Instant::now() < end
+            && let Ok(Some(told)) = timeout(SILENCE, events.next()).await
+        {
+            self.told(told);
         }
         // What has been sent is better heard to the end, but not for long.
         let mut rest = pin!(async { while writes.next().await.is_some() {} });

@@ -1,5 +1,7 @@
 //! The agent on a real API server: several nodes, each a folder, with the rights that the agent's service account has.
 
+mod leaving;
+
 use std::{
     error::Error,
     fs,
@@ -409,87 +411,6 @@ fn readers_of_metrics_and_the_end() -> Outcome {
     assert!(end.starts_with("401") && body.contains("not valid"), "{end}: {body}");
     assert!(get("/metrics-spod", &["Authorization: Basic YTpi"])?.1.starts_with("401"));
     assert!(get("/nothing", &[&good])?.1.starts_with("404"));
-    Ok(())
-}
-
-/// What takes a profile off a node by mistake frees the pods that run under it.
-#[test]
-fn an_agent_leaves_its_node_empty_when_its_own_spod_is_gone() -> Outcome {
-    let _turn = turn();
-    let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
-    let mut pool = settings(&json!({}));
-    pool["metadata"]["name"] = json!("pool-a");
-    let daemon_set = json!({ "apiVersion": "apps/v1", "kind": "DaemonSet",
-        "metadata": { "name": "pool-a", "namespace": NAMESPACE },
-        "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": {
-            "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } } } });
-    // Another one of the well-known name is not the agent's, whatever it says and whatever becomes of it.
-    operator.apply(&settings(&json!({ "security": { "allowedSyscalls": ["nanosleep"] } })))?;
-    operator.apply(&pool)?;
-    operator.apply(&daemon_set)?;
-    let ports = agents(&mut operator, &["node-a"], &["--spod-name=pool-a"])?[0];
-    operator.apply(&profile("web", &["read"], None))?;
-    until_state(&operator, &["web"], &["node-a"], "Installed")?;
-    let ledger = operator.root("node-a").join("var/lib/security-profiles-operator/ledger.json");
-    let file = operator.file("node-a", "web");
-    let is_left = || file.exists() && ledger.exists();
-
-    // A roll-out, a drain.
-    operator.server.terminate("node-a")?;
-    assert!(is_left(), "{}", operator.log("node-a"));
-
-    // The SPOD of others.
-    operator.server.start_again("node-a")?;
-    operator.agent_is_ready("node-a", ports)?;
-    operator.kubectl(&["delete", "spod", "spod", "-n", NAMESPACE])?;
-    operator.server.terminate("node-a")?;
-    assert!(is_left(), "{}", operator.log("node-a"));
-
-    // The DaemonSet alone, which a manager would make again.
-    operator.server.start_again("node-a")?;
-    operator.agent_is_ready("node-a", ports)?;
-    operator.kubectl(&["delete", "daemonset", "pool-a", "-n", NAMESPACE, "--wait=false"])?;
-    operator.server.terminate("node-a")?;
-    assert!(is_left(), "{}", operator.log("node-a"));
-
-    // An API server that does not answer says nothing.
-    operator.server.start_again("node-a")?;
-    operator.agent_is_ready("node-a", ports)?;
-    operator.server.kill("api")?;
-    operator.server.terminate("node-a")?;
-    assert!(is_left(), "{}", operator.log("node-a"));
-    operator.server.start_again("api")?;
-    operator.server.wait_until_ready()?;
-
-    // Its own SPOD, while the DaemonSet is there, as with --cascade=orphan: its next pod would come.
-    operator.apply(&daemon_set)?;
-    operator.server.start_again("node-a")?;
-    operator.agent_is_ready("node-a", ports)?;
-    operator.kubectl(&["delete", "spod", "pool-a", "-n", NAMESPACE])?;
-    thread::sleep(Duration::from_secs(1));
-    operator.server.terminate("node-a")?;
-    assert!(is_left(), "{}", operator.log("node-a"));
-
-    // Its own SPOD, and what the garbage collector takes with it.
-    operator.apply(&pool)?;
-    operator.server.start_again("node-a")?;
-    operator.agent_is_ready("node-a", ports)?;
-    operator.kubectl(&["delete", "spod", "pool-a", "-n", NAMESPACE])?;
-    operator.kubectl(&["delete", "daemonset", "pool-a", "-n", NAMESPACE])?;
-    thread::sleep(Duration::from_secs(1));
-    operator.server.terminate("node-a")?;
-    assert!(!file.exists() && !ledger.exists(), "{}", operator.log("node-a"));
-    assert!(!operator.root("node-a").join("var/lib/kubelet/seccomp/operator").exists());
-
-    // The namespace, while all else is there still: nothing but its end lets a node be empty here.
-    operator.apply(&pool)?;
-    operator.apply(&daemon_set)?;
-    operator.server.start_again("node-a")?;
-    operator.agent_is_ready("node-a", ports)?;
-    operator.holds("the profile is there again", || Ok(is_left()))?;
-    operator.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"])?;
-    operator.server.terminate("node-a")?;
-    assert!(!file.exists() && !ledger.exists(), "{}", operator.log("node-a"));
     Ok(())
 }
 
