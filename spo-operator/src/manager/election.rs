@@ -21,7 +21,10 @@ use super::{
     lease::{Election, Record, Step},
     platform,
 };
-use crate::{cluster::names, process::Error};
+use crate::{
+    cluster::names,
+    process::{Beat, Error, Pulse},
+};
 
 /// Takes part in the election until it is told to stop, and runs `lead` while it leads. The token that `lead` gets is
 /// cancelled when the leadership ends; a `lead` that does not return then is dropped. A `lead` that has nothing left to do
@@ -34,13 +37,15 @@ pub async fn run<F>(
     namespace: &str,
     mut election: Election,
     stop: CancellationToken,
+    pulse: &Pulse,
     mut lead: impl FnMut(CancellationToken) -> F,
 ) -> Result<(), Error>
 where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let leases = Api::namespaced(client.clone(), namespace);
-    let mut candidate = Candidate { client, leases, owner: None, start: Instant::now() };
+    let beat = pulse.of("the election");
+    let mut candidate = Candidate { client, leases, owner: None, start: Instant::now(), beat };
     loop {
         if stop.run_until_cancelled(candidate.win(&mut election)).await.is_none() {
             return Ok(());
@@ -87,6 +92,7 @@ struct Candidate {
     /// What the Lease belongs to, as it was when it was taken.
     owner: Option<OwnerReference>,
     start: Instant,
+    beat: Beat,
 }
 
 impl Candidate {
@@ -98,6 +104,7 @@ impl Candidate {
     async fn win(&mut self, election: &mut Election) {
         let mut complained = String::new();
         loop {
+            self.beat.beat();
             let wait = match self.look(election).await {
                 Ok(Step::Wait(wait)) => wait,
                 Ok(step) => match self.write(election, step).await {
@@ -115,6 +122,7 @@ impl Candidate {
     async fn keep(&mut self, election: &mut Election) {
         let mut complained = String::new();
         loop {
+            self.beat.beat();
             let Some(until) = election.acts_until() else { return };
             let wait = match complained.is_empty() {
                 true => election.timing().renew,

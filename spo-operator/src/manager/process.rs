@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::names,
     metrics::{self, ClusterMetrics},
-    process::{self, Common, Condition, Error, Readiness, certificate::Certificates, serve},
+    process::{self, Common, Condition, Error, Pulse, Readiness, certificate::Certificates, serve},
     render,
 };
 
@@ -127,6 +127,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         Some(port) => Some(serve_metrics(arguments, port, &metrics, &client, &stop).await?),
         None => None,
     };
+    let pulse = readiness.pulse().clone();
     let ready = tokio::spawn(reached(client.clone(), readiness, stop.clone()));
     let surroundings = Surroundings {
         namespace: common.operator_namespace.to_string(),
@@ -141,6 +142,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     let work = Work {
         client: client.clone(),
         metrics,
+        pulse: pulse.clone(),
         source: arguments.certificates,
         profiles: profiles::Settings {
             operator_namespace: common.operator_namespace.clone(),
@@ -160,7 +162,8 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
     };
     let election = Election::new(identity(arguments.identity.as_deref()), Timing::default());
     let lead = |token| work.clone().lead(token);
-    let ended = election::run(client, common.operator_namespace.as_str(), election, stop.clone(), lead).await;
+    let namespace = common.operator_namespace.as_str();
+    let ended = election::run(client, namespace, election, stop.clone(), &pulse, lead).await;
     stop.cancel();
     let _ = tokio::join!(served, ready);
     if let Some(scraped) = scraped {
@@ -213,13 +216,14 @@ async fn reached(client: Client, readiness: Readiness, stop: CancellationToken) 
 struct Work {
     client: Client,
     metrics: Arc<ClusterMetrics>,
+    pulse: Pulse,
     source: trust::Source,
     profiles: profiles::Settings,
     spod: spod::Settings,
 }
 
 impl Work {
-    /// Every controller at once; if one ends, all end. When the operator is being deleted, they make way for cleaning
+    /// Every controller at once, in one task: the pulse of the profiles' loop is that of all. If one ends, all end. When the operator is being deleted, they make way for cleaning
     /// up.
     async fn lead(self, stop: CancellationToken) -> Result<(), Error> {
         let (anchor, trusted) = watch::channel(None);
@@ -235,7 +239,13 @@ impl Work {
                     self.profiles.scope,
                     stop.clone()
                 ),
-                profiles::run(self.client.clone(), self.profiles.clone(), self.metrics, stop.clone()),
+                profiles::run(
+                    self.client.clone(),
+                    self.profiles.clone(),
+                    self.metrics,
+                    &self.pulse,
+                    stop.clone()
+                ),
             )
         };
         tokio::select! {

@@ -30,7 +30,7 @@ use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -48,7 +48,7 @@ use crate::{
         watch::{Name, Watch},
     },
     metrics::cluster::{ClusterMetrics, Written},
-    process::Error,
+    process::{Error, INTERVAL, Pulse},
 };
 
 /// How long a profile is left alone before it is looked at.
@@ -102,6 +102,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Arc<ClusterMetrics>,
+    pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let (mut facts, watches) = facts(&client, &settings);
@@ -110,13 +111,16 @@ pub async fn run(
         kubelet_dir: settings.kubelet_dir.trim_end_matches('/').into(),
     };
     let mut keeper = Keeper::new(client, settings, Index::new(place, watches), metrics);
+    let beat = pulse.of("the loop of the profiles");
     loop {
+        beat.beat();
         let due = keeper.due();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some((watch, fact)) = facts.next() => keeper.take_note(watch, fact),
             Some(done) = keeper.writes.next() => keeper.finished(done),
             () = sleep_until(due) => keeper.work(),
+            () = sleep(INTERVAL) => {}
         }
     }
 }
