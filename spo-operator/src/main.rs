@@ -37,7 +37,7 @@ struct Former {
     #[arg(short = 'V', long, value_name = "N")]
     verbosity: Option<u8>,
     /// Accepted for manifests of the existing operator, without effect: there is no profiler.
-    #[arg(short, long, env = "SPO_PROFILING", value_parser = FalseyValueParser::new())]
+    #[arg(short, long, env = "SPO_PROFILING", value_name = "BOOL", value_parser = FalseyValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     profiling: bool,
     /// Accepted for manifests of the existing operator, without effect.
     #[arg(long, env = "SPO_PROFILING_PORT", value_name = "PORT", default_value = "6060")]
@@ -333,6 +333,7 @@ mod tests {
             &["manager", "-w=false"],
             &["--verbosity", "1", "--profiling", "--profiling-port", "6061", "manager"],
             &["-V", "1", "-p", "webhook", "-p", "9443"],
+            &["--profiling=false", "manager"],
             &[
                 "daemon",
                 "--with-seccomp=true",
