@@ -15,7 +15,10 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::waiting::until;
+use crate::{installed, printed, skip, waiting::until};
+
+/// What says that it needs an API server.
+pub(crate) const TIER: &str = "api-server";
 
 /// How long the server may take to come up.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -62,12 +65,24 @@ pub fn commands() -> Option<PathBuf> {
 }
 
 impl ApiServer {
-    /// Starts one and waits until it is ready.
+    /// Whether one can be started here; says in one line what is missing, or panics where it has to be.
+    pub fn is_possible() -> bool {
+        if commands().is_none() {
+            skip(TIER, "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
+            return false;
+        }
+        installed(TIER, &["etcd"])
+    }
+
+    /// Starts one and waits until it is ready. `None` where it is not possible.
     ///
     /// # Errors
-    /// The commands are missing, or the server does not come up.
-    pub fn start() -> Result<Self, Box<dyn Error>> {
-        Self::start_with(&[], &[])
+    /// The server does not come up.
+    pub fn start() -> Result<Option<Self>, Box<dyn Error>> {
+        if !Self::is_possible() {
+            return Ok(None);
+        }
+        Self::start_with(&[], &[]).map(Some)
     }
 
     /// As [`Self::start`], with more flags for the API server, and files (name and text) of [`Self::dir`], where it runs
@@ -273,6 +288,19 @@ impl ApiServer {
             pipe.write_all(stdin.as_bytes())?;
         }
         Ok(child.wait_with_output()?)
+    }
+
+    /// Runs `kubectl` as the administrator and gives all that it says; it has to succeed, and without a warning.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn calm(&self, arguments: &[&str], stdin: &str) -> Result<String, Box<dyn Error>> {
+        let output = self.kubectl(arguments, stdin)?;
+        let said = printed(&output);
+        if !output.status.success() || said.contains("Warning") {
+            return Err(format!("kubectl {}: {said}", arguments.join(" ")).into());
+        }
+        Ok(said)
     }
 
     /// Starts `kubectl` as the administrator and lets it run: what it prints comes as it becomes known.

@@ -31,7 +31,7 @@ mod waiting;
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 /// Whether programs are installed; says in one line which one is not, or panics where it has to be.
@@ -60,6 +60,19 @@ pub fn skip(tier: &str, reason: &str) {
     // Not by println!, which is shown of failed tests only.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {tier}: {reason}; install with scripts/install-test-tools");
     assert_ne!(std::env::var("SPO_REQUIRE_TOOLS").as_deref(), Ok("1"), "{tier} has to run here: {reason}");
+}
+
+/// All that a command has printed.
+pub fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A file of `deploy/`.
+///
+/// # Errors
+/// There is none.
+pub fn manifest(name: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(workspace().join("deploy").join(name))
 }
 
 /// The root of the workspace.

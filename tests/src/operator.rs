@@ -22,7 +22,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    api_server::{ApiServer, commands, free_port},
+    api_server::{ApiServer, TIER, free_port},
     audit::{AuditLog, Write},
     binary, installed,
     objects::text,
@@ -34,8 +34,6 @@ pub const GROUP: &str = "security-profiles-operator.x-k8s.io";
 
 /// The operator's namespace.
 pub const NAMESPACE: &str = "security-profiles-operator";
-
-const TIER: &str = "api-server";
 
 /// A server with the operator on it; all of it ends with this value.
 pub struct Operator {
@@ -102,11 +100,7 @@ impl Operator {
     /// # Errors
     /// As [`Self::install`].
     pub fn install_from(file: &str, admission: Admission) -> Result<Option<Self>, Box<dyn Error>> {
-        if commands().is_none() {
-            skip(TIER, "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
-            return Ok(None);
-        }
-        if !installed(TIER, &["etcd"]) {
+        if !ApiServer::is_possible() {
             return Ok(None);
         }
         let program = std::env::var_os("SPO_OPERATOR_BINARY")

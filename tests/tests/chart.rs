@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use spo_tests::{
     api_server::{ApiServer, commands},
-    binary, installed, skip, workspace,
+    binary, manifest, printed, skip, workspace,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -53,45 +53,13 @@ impl Helm {
         let output = self.run(&["template", "spo", &chart(), "--kube-version=1.36.0", &values], None)?;
         match output.status.success() {
             true => Ok(String::from_utf8(output.stdout)?),
-            false => Err(format!("{values}: {}", text(&output)).into()),
+            false => Err(format!("{values}: {}", printed(&output)).into()),
         }
     }
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn manifest(name: &str) -> Result<String, Box<dyn Error>> {
-    Ok(fs::read_to_string(workspace().join("deploy").join(name))?)
-}
-
 fn chart() -> String {
     workspace().join("deploy/helm").display().to_string()
-}
-
-fn server() -> Result<Option<ApiServer>, Box<dyn Error>> {
-    if commands().is_none() {
-        skip(
-            "api-server",
-            "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS",
-        );
-        return Ok(None);
-    }
-    if !installed("api-server", &["etcd"]) {
-        return Ok(None);
-    }
-    ApiServer::start().map(Some)
-}
-
-/// Runs kubectl, which has to succeed without a warning.
-fn calm(server: &ApiServer, arguments: &[&str], stdin: &str) -> Result<String, Box<dyn Error>> {
-    let output = server.kubectl(arguments, stdin)?;
-    let said = text(&output);
-    if !output.status.success() || said.contains("Warning") {
-        return Err(format!("kubectl {}: {said}", arguments.join(" ")).into());
-    }
-    Ok(said)
 }
 
 /// Every value of the chart, with another one than its default.
@@ -220,9 +188,9 @@ fn every_value_is_described_and_does_something() -> Outcome {
 #[test]
 fn everything_on_and_everything_off_is_accepted() -> Outcome {
     let Some(helm) = Helm::find() else { return Ok(()) };
-    let Some(server) = server()? else { return Ok(()) };
+    let Some(server) = ApiServer::start()? else { return Ok(()) };
     for namespace in ["spo", "a", "b"] {
-        calm(&server, &["create", "namespace", namespace], "")?;
+        server.calm(&["create", "namespace", namespace], "")?;
     }
     let mut on = json!({});
     for (path, value) in others() {
@@ -239,9 +207,9 @@ fn everything_on_and_everything_off_is_accepted() -> Outcome {
     for values in [on, off] {
         let objects = helm.template(&values)?;
         let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        calm(&server, &apply, &objects)?;
-        calm(&server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
-        let manager = calm(&server, &["get", "deployment", NAMESPACE, "-n", "spo", "-o", "json"], "")?;
+        server.calm(&apply, &objects)?;
+        server.calm(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+        let manager = server.calm(&["get", "deployment", NAMESPACE, "-n", "spo", "-o", "json"], "")?;
         let manager: Value = serde_json::from_str(&manager)?;
         let variables = manager["spec"]["template"]["spec"]["containers"][0]["env"].as_array().cloned();
         let spec = variables.into_iter().flatten().find(|variable| variable["name"] == "SPO_SPOD");
@@ -249,16 +217,16 @@ fn everything_on_and_everything_off_is_accepted() -> Outcome {
         let spod = json!({ "apiVersion": "security-profiles-operator.x-k8s.io/v1",
             "kind": "SecurityProfilesOperatorDaemon", "metadata": { "name": "spod", "namespace": "spo" },
             "spec": spec.ok_or("the manager has no SPOD")? });
-        calm(&server, &apply, &spod.to_string())?;
+        server.calm(&apply, &spod.to_string())?;
         let file = server.dir().join("spod.json");
         fs::write(&file, spod.to_string())?;
         let rendered = Command::new(binary("spo-operator", "spo-operator"))
             .args(["manifests", "--spod"])
             .arg(&file)
             .output()?;
-        assert!(rendered.status.success(), "{}", text(&rendered));
-        calm(&server, &apply, &String::from_utf8(rendered.stdout)?)?;
-        calm(&server, &["delete", "-f", "-", "--wait=false"], &objects)?;
+        assert!(rendered.status.success(), "{}", printed(&rendered));
+        server.calm(&apply, &String::from_utf8(rendered.stdout)?)?;
+        server.calm(&["delete", "-f", "-", "--wait=false"], &objects)?;
     }
     Ok(())
 }
@@ -270,7 +238,7 @@ fn helm_installs_upgrades_and_uninstalls() -> Outcome {
     let run = |arguments: &[&str], server: Option<&ApiServer>| helm.run(arguments, server);
     let chart = chart();
     let lint = run(&["lint", "--strict", &chart], None)?;
-    assert!(lint.status.success(), "{}", text(&lint));
+    assert!(lint.status.success(), "{}", printed(&lint));
     for (value, why) in [
         ("replicaCount=many", "replicaCount"),
         ("spoImage.pullPolicy=Sometimes", "pullPolicy"),
@@ -279,16 +247,20 @@ fn helm_installs_upgrades_and_uninstalls() -> Outcome {
         ("restrictToNamespaces={Upper}", "restrictToNamespaces"),
     ] {
         let refused = run(&["template", "x", &chart, "--kube-version=1.36.0", "--set", value], None)?;
-        assert!(!refused.status.success() && text(&refused).contains(why), "{value}: {}", text(&refused));
+        assert!(
+            !refused.status.success() && printed(&refused).contains(why),
+            "{value}: {}",
+            printed(&refused)
+        );
     }
 
-    let Some(server) = server()? else { return Ok(()) };
-    calm(&server, &["create", "namespace", "spo"], "")?;
+    let Some(server) = ApiServer::start()? else { return Ok(()) };
+    server.calm(&["create", "namespace", "spo"], "")?;
     let said = run(&["install", "spo", &chart], Some(&server))?;
-    assert!(said.status.success(), "{}", text(&said));
-    calm(&server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+    assert!(said.status.success(), "{}", printed(&said));
+    server.calm(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
     let manager = || -> Result<Value, Box<dyn Error>> {
-        let said = calm(&server, &["get", "deployment", NAMESPACE, "-n", "spo", "-o", "json"], "")?;
+        let said = server.calm(&["get", "deployment", NAMESPACE, "-n", "spo", "-o", "json"], "")?;
         Ok(serde_json::from_str(&said)?)
     };
     let variable = |deployment: &Value, name: &str| -> String {
@@ -310,7 +282,7 @@ fn helm_installs_upgrades_and_uninstalls() -> Outcome {
         .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
         .collect();
     let release = run(&["get", "manifest", "spo"], Some(&server))?;
-    let mut installed: Vec<String> = text(&release)
+    let mut installed: Vec<String> = printed(&release)
         .split("\n---\n")
         .filter_map(|document| serde_saphyr::from_str::<Value>(document.trim_start_matches("---\n")).ok())
         .filter(|object| !object.is_null())
@@ -330,10 +302,10 @@ fn helm_installs_upgrades_and_uninstalls() -> Outcome {
         "--set",
         "restrictToNamespaces={a,b}",
     ];
-    calm(&server, &["create", "namespace", "a"], "")?;
-    calm(&server, &["create", "namespace", "b"], "")?;
+    server.calm(&["create", "namespace", "a"], "")?;
+    server.calm(&["create", "namespace", "b"], "")?;
     let said = run(&upgrade, Some(&server))?;
-    assert!(said.status.success(), "{}", text(&said));
+    assert!(said.status.success(), "{}", printed(&said));
     let second = manager()?;
     assert_eq!(variable(&second, "SPO_SPOD"), r#"{"enableLogEnricher":true}"#);
     assert_eq!(variable(&second, "RESTRICT_TO_NAMESPACE"), "a,b");
@@ -342,7 +314,7 @@ fn helm_installs_upgrades_and_uninstalls() -> Outcome {
         let account = "--as=system:serviceaccount:spo:spod";
         let output =
             server.kubectl(&["auth", "can-i", "list", "seccompprofiles", "-n", namespace, account], "")?;
-        Ok(text(&output).lines().any(|line| line == "yes"))
+        Ok(printed(&output).lines().any(|line| line == "yes"))
     };
     let start = Instant::now();
     while can("default")? {
@@ -352,13 +324,13 @@ fn helm_installs_upgrades_and_uninstalls() -> Outcome {
     assert!(can("a")? && can("b")? && can("spo")?);
 
     let said = run(&["uninstall", "spo"], Some(&server))?;
-    assert!(said.status.success(), "{}", text(&said));
+    assert!(said.status.success(), "{}", printed(&said));
     let kinds = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,\
         networkpolicy,deployment,secret,configmap,pdb,role,rolebinding,serviceaccount";
     let left =
-        calm(&server, &["get", kinds, "-A", "-l", "app=security-profiles-operator", "-o", "name"], "")?;
+        server.calm(&["get", kinds, "-A", "-l", "app=security-profiles-operator", "-o", "name"], "")?;
     assert!(left.is_empty() || left.contains("No resources"), "left: {left}");
-    let kept = calm(&server, &["get", "crd", "-o", "name"], "")?;
+    let kept = server.calm(&["get", "crd", "-o", "name"], "")?;
     assert_eq!(kept.lines().count(), 9, "definitions are kept: {kept}");
     Ok(())
 }

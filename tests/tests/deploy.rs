@@ -5,51 +5,18 @@ use std::{
     error::Error,
     fs,
     path::PathBuf,
-    process::{Command, Output},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use spo_tests::{
-    api_server::{ApiServer, commands},
-    binary, installed, operator_image, skip, workspace,
-};
+use spo_tests::{api_server::ApiServer, binary, installed, manifest, operator_image, printed, workspace};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-const TIER: &str = "api-server";
 const GROUP: &str = "security-profiles-operator.x-k8s.io";
 const NAMESPACE: &str = "security-profiles-operator";
-
-fn server() -> Result<Option<ApiServer>, Box<dyn Error>> {
-    if commands().is_none() {
-        skip(TIER, "there is no kube-apiserver: run scripts/kubernetes/build or set KUBEBUILDER_ASSETS");
-        return Ok(None);
-    }
-    if !installed(TIER, &["etcd"]) {
-        return Ok(None);
-    }
-    ApiServer::start().map(Some)
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Runs kubectl, which has to succeed without a warning.
-fn calm(server: &ApiServer, arguments: &[&str], stdin: &str) -> Result<String, Box<dyn Error>> {
-    let output = server.kubectl(arguments, stdin)?;
-    let said = text(&output);
-    if !output.status.success() || said.contains("Warning") {
-        return Err(format!("kubectl {}: {said}", arguments.join(" ")).into());
-    }
-    Ok(said)
-}
-
-fn manifest(name: &str) -> Result<String, Box<dyn Error>> {
-    Ok(fs::read_to_string(workspace().join("deploy").join(name))?)
-}
 
 /// What the manager would apply for a SPOD, as the API server has it.
 fn rendered(server: &ApiServer, spod: &str) -> Result<String, Box<dyn Error>> {
@@ -59,38 +26,35 @@ fn rendered(server: &ApiServer, spod: &str) -> Result<String, Box<dyn Error>> {
         .args(["manifests", "--spod"])
         .arg(&path)
         .output()?;
-    if output.status.success() { Ok(text(&output)) } else { Err(text(&output).into()) }
+    if output.status.success() { Ok(printed(&output)) } else { Err(printed(&output).into()) }
 }
 
 /// One apply installs everything, by the client or by the server, a second one changes nothing, and one delete takes
 /// all of it.
 #[test]
 fn one_apply_installs_and_one_delete_removes() -> Outcome {
-    let Some(server) = server()? else { return Ok(()) };
+    let Some(server) = ApiServer::start()? else { return Ok(()) };
     for file in ["operator.yaml", "namespace-operator.yaml", "webhook-operator.yaml"] {
         let manifest = manifest(file)?.replace("NS_REPLACE", "default");
         for flags in [&["apply", "-f", "-"][..], &["apply", "--server-side", "-f", "-"]] {
-            let said = calm(&server, flags, &manifest)?;
+            let said = server.calm(flags, &manifest)?;
             assert!(said.contains("namespace/security-profiles-operator"), "{said}");
-            let again = calm(&server, flags, &manifest)?;
+            let again = server.calm(flags, &manifest)?;
             // kubectl sends the selector of a disruption budget each time, whether it differs or not.
             let changed =
                 |line: &&str| !line.ends_with("unchanged") && !line.starts_with("poddisruptionbudget");
             if flags.len() == 3 {
                 assert_eq!(again.lines().find(changed), None, "{file}");
             }
-            calm(&server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+            server.calm(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
             // No controllers run here, so a namespace would wait for its finalizer for ever.
-            calm(&server, &["delete", "--wait=false", "-f", "-"], &manifest)?;
+            server.calm(&["delete", "--wait=false", "-f", "-"], &manifest)?;
             finish(&server)?;
             let names = "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,\
                 validatingadmissionpolicybinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,\
                 networkpolicy,deployment,secret,configmap,pdb,role,rolebinding,service";
-            let left = calm(
-                &server,
-                &["get", names, "-A", "-l", "app=security-profiles-operator", "-o", "name"],
-                "",
-            )?;
+            let left = server
+                .calm(&["get", names, "-A", "-l", "app=security-profiles-operator", "-o", "name"], "")?;
             assert!(left.is_empty() || left.contains("No resources"), "{file} leaves {left}");
         }
     }
@@ -105,7 +69,7 @@ fn finish(server: &ApiServer) -> Outcome {
     server.kubectl(&["replace", "--raw", &path, "-f", "-"], &body)?;
     let start = Instant::now();
     while server.kubectl(&["get", "namespace", NAMESPACE], "")?.status.success()
-        || !text(&server.kubectl(&["get", "crd", "-o", "name"], "")?).trim().is_empty()
+        || !printed(&server.kubectl(&["get", "crd", "-o", "name"], "")?).trim().is_empty()
     {
         assert!(start.elapsed() < Duration::from_secs(30), "the namespace or a definition stays");
         thread::sleep(Duration::from_millis(100));
@@ -115,8 +79,8 @@ fn finish(server: &ApiServer) -> Outcome {
 
 /// Installs the operator's manifest and waits until its kinds are served; conversion is by nobody, as no webhook runs.
 fn install(server: &ApiServer) -> Outcome {
-    calm(server, &["apply", "--server-side", "-f", "-"], &manifest("operator.yaml")?)?;
-    calm(server, &["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
+    server.calm(&["apply", "--server-side", "-f", "-"], &manifest("operator.yaml")?)?;
+    server.calm(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], "")?;
     Ok(())
 }
 
@@ -124,13 +88,13 @@ fn install(server: &ApiServer) -> Outcome {
 /// is rendered, which the server accepts without a word.
 #[test]
 fn the_guides_patches_take_effect() -> Outcome {
-    let Some(server) = server()? else { return Ok(()) };
+    let Some(server) = ApiServer::start()? else { return Ok(()) };
     install(&server)?;
     // The default is what `manifests` prints for an empty one, too.
     let default = json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfilesOperatorDaemon",
         "metadata": { "name": "spod", "namespace": NAMESPACE }, "spec": {} });
-    calm(&server, &["create", "-f", "-"], &default.to_string())?;
-    let stored = || calm(&server, &["get", "spod", "spod", "-n", NAMESPACE, "-o", "yaml"], "");
+    server.calm(&["create", "-f", "-"], &default.to_string())?;
+    let stored = || server.calm(&["get", "spod", "spod", "-n", NAMESPACE, "-o", "yaml"], "");
     let resource = format!("securityprofilesoperatordaemons.v1.{GROUP}");
     let mut before = rendered(&server, &stored()?)?;
     apply(&server, &before)?;
@@ -145,8 +109,7 @@ fn the_guides_patches_take_effect() -> Outcome {
         (json!({ "spec": { "verbosity": 1 } }), "value: \"1\""),
         (json!({ "spec": { "enableMemoryOptimization": true } }), "--with-mem-optim=true"),
     ] {
-        let said = calm(
-            &server,
+        let said = server.calm(
             &["patch", &resource, "spod", "-n", NAMESPACE, "--type=merge", "-p", &patch.to_string()],
             "",
         )?;
@@ -159,15 +122,12 @@ fn the_guides_patches_take_effect() -> Outcome {
     // Off again: the server's own view of what is rendered has nothing left of it.
     let off =
         json!({ "spec": { "enableSelinux": false, "enableAppArmor": false, "enableBpfRecorder": false } });
-    calm(
-        &server,
-        &["patch", &resource, "spod", "-n", NAMESPACE, "--type=merge", "-p", &off.to_string()],
-        "",
-    )?;
+    server
+        .calm(&["patch", &resource, "spod", "-n", NAMESPACE, "--type=merge", "-p", &off.to_string()], "")?;
     let after = rendered(&server, &stored()?)?;
     assert_ne!(after, before);
     apply(&server, &after)?;
-    let set = calm(&server, &["get", "daemonset", "spod", "-n", NAMESPACE, "-o", "json"], "")?;
+    let set = server.calm(&["get", "daemonset", "spod", "-n", NAMESPACE, "-o", "json"], "")?;
     let set: Value = serde_json::from_str(&set)?;
     let pod = &set["spec"]["template"]["spec"];
     let context = &pod["containers"][0]["securityContext"];
@@ -179,9 +139,10 @@ fn the_guides_patches_take_effect() -> Outcome {
 
 /// As the manager applies: by the server, in its name.
 fn apply(server: &ApiServer, objects: &str) -> Outcome {
-    let said = calm(server, &["apply", "--server-side", "--field-manager=spo-operator", "-f", "-"], objects)?;
+    let said =
+        server.calm(&["apply", "--server-side", "--field-manager=spo-operator", "-f", "-"], objects)?;
     let again =
-        calm(server, &["apply", "--server-side", "--field-manager=spo-operator", "-f", "-"], objects)?;
+        server.calm(&["apply", "--server-side", "--field-manager=spo-operator", "-f", "-"], objects)?;
     assert_eq!(said.lines().count(), again.lines().count());
     Ok(())
 }
@@ -191,7 +152,7 @@ fn apply(server: &ApiServer, objects: &str) -> Outcome {
 fn an_agent_speaks_for_its_own_node() -> Outcome {
     const MINE: &str = "seccomp-web-0123456789abcdef-one-3";
     const THEIRS: &str = "seccomp-web-0123456789abcdef-two-3";
-    let Some(server) = server()? else { return Ok(()) };
+    let Some(server) = ApiServer::start()? else { return Ok(()) };
     install(&server)?;
     let status = |name: &str, node: &str| {
         json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfileNodeStatus",
@@ -213,37 +174,37 @@ fn an_agent_speaks_for_its_own_node() -> Outcome {
     }
     let denied = |arguments: &[&str], stdin: &str, why: &str| -> Outcome {
         let output = server.kubectl(arguments, stdin)?;
-        assert!(!output.status.success() && text(&output).contains(why), "{why}: {}", text(&output));
+        assert!(!output.status.success() && printed(&output).contains(why), "{why}: {}", printed(&output));
         Ok(())
     };
     denied(&["create", &agent, "-f", "-"], &status(MINE, "one"), "bound to its node")?;
     denied(&["create", &agent, bound, "-f", "-"], &status(MINE, "two"), "cannot report for another node")?;
     denied(&["create", &agent, bound, "-f", "-"], &status("node-two", "one"), "the name of another node")?;
     denied(&["create", &agent, bound, "-f", "-"], &status(THEIRS, "one"), "does not end in -one-3")?;
-    calm(&server, &["create", &agent, bound, "-f", "-"], &status(MINE, "one"))?;
-    calm(&server, &["create", &agent, bound, "-f", "-"], &status("node-one", "one"))?;
+    server.calm(&["create", &agent, bound, "-f", "-"], &status(MINE, "one"))?;
+    server.calm(&["create", &agent, bound, "-f", "-"], &status("node-one", "one"))?;
     // What the other node reported stays as it is, also if the change makes it one's own.
-    calm(&server, &["create", "-f", "-"], &status(THEIRS, "two"))?;
+    server.calm(&["create", "-f", "-"], &status(THEIRS, "two"))?;
     let apply = ["apply", "--server-side", "--force-conflicts", &agent, bound, "-f", "-"];
     denied(&apply, &status(THEIRS, "one"), "cannot change what another node reported")?;
     denied(&apply, &status(MINE, "two"), "cannot report for another node")?;
     let theirs = ["delete", "spns", THEIRS, "-n", "default", &agent, bound];
     denied(&theirs, "", "cannot change what another node reported")?;
-    calm(&server, &["delete", "spns", MINE, "-n", "default", &agent, bound], "")?;
+    server.calm(&["delete", "spns", MINE, "-n", "default", &agent, bound], "")?;
     // Nobody else is concerned.
-    calm(&server, &["delete", "spns", THEIRS, "-n", "default"], "")?;
+    server.calm(&["delete", "spns", THEIRS, "-n", "default"], "")?;
     Ok(())
 }
 
 /// What each account may and may not do, by the server's own word.
 #[test]
 fn accounts_have_the_rights_they_need_and_no_more() -> Outcome {
-    let Some(server) = server()? else { return Ok(()) };
+    let Some(server) = ApiServer::start()? else { return Ok(()) };
     install(&server)?;
     let may = |account: &str, verb: &str, resource: &str, namespace: &str| -> Result<bool, Box<dyn Error>> {
         let account = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
         let output = server.kubectl(&["auth", "can-i", verb, resource, "-n", namespace, &account], "")?;
-        Ok(text(&output).lines().any(|line| line == "yes"))
+        Ok(printed(&output).lines().any(|line| line == "yes"))
     };
     let start = Instant::now();
     while !may("spod", "list", "seccompprofiles", "default")? {
@@ -315,7 +276,7 @@ fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
     assert_eq!(layers.len(), 1, "{image}");
     let tar = |flags: &[&str]| -> Result<Vec<u8>, Box<dyn Error>> {
         let output = Command::new("tar").args(flags).arg("-f").arg(blob(&layers[0])?).output()?;
-        if output.status.success() { Ok(output.stdout) } else { Err(text(&output).into()) }
+        if output.status.success() { Ok(output.stdout) } else { Err(printed(&output).into()) }
     };
     let list = String::from_utf8(tar(&["--list", "--verbose", "--numeric-owner"])?)?;
     let [file] = list.lines().collect::<Vec<_>>()[..] else { panic!("more than a file: {list}") };
@@ -330,7 +291,7 @@ fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
 #[test]
 fn the_service_ca_takes_the_place_of_our_authority() -> Outcome {
     const SECRET: &str = "webhook-server-cert";
-    let Some(mut server) = server()? else { return Ok(()) };
+    let Some(mut server) = ApiServer::start()? else { return Ok(()) };
     install(&server)?;
     let manager = |server: &mut ApiServer, mode: &str| -> Outcome {
         let mut command = Command::new(binary("spo-operator", "spo-operator"));
@@ -385,14 +346,14 @@ fn the_service_ca_takes_the_place_of_our_authority() -> Outcome {
     });
     let [certificate, key] = files;
     let flags = [format!("--cert={}", certificate?), format!("--key={}", key?)];
-    calm(&server, &["create", "secret", "tls", SECRET, "-n", NAMESPACE, &flags[0], &flags[1]], "")?;
+    server.calm(&["create", "secret", "tls", SECRET, "-n", NAMESPACE, &flags[0], &flags[1]], "")?;
     until(&server, ("crd", &definition), &asks)?;
     until(&server, configuration, &asks)?;
     let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Q0E=" }]);
     let injected = injected.to_string();
-    calm(&server, &["patch", configuration.0, configuration.1, "--type=json", "-p", &injected], "")?;
+    server.calm(&["patch", configuration.0, configuration.1, "--type=json", "-p", &injected], "")?;
     // Whatever the manager writes to it after that leaves the authority there.
-    calm(&server, &["label", configuration.0, configuration.1, "app-"], "")?;
+    server.calm(&["label", configuration.0, configuration.1, "app-"], "")?;
     until(&server, configuration, &|found| !found["metadata"]["labels"]["app"].is_null())?;
     assert_eq!(bundle(&get(&server, configuration.0, configuration.1)?), "Q0E=");
     server.terminate("service-ca")?;
@@ -412,6 +373,6 @@ fn the_files_are_up_to_date() -> Outcome {
         .args(["manifests", "--check", "--dir"])
         .arg(workspace().join("deploy"))
         .output()?;
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     Ok(())
 }
