@@ -210,7 +210,11 @@ pub struct JsonEnricherOptions {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSettings {
-    /// Whether somebody else manages the webhook objects.
+    /// Who takes care of admission; absent means `Managed`, or `Static` where `staticConfig` is true. Conversion between
+    /// versions, and the Deployment that serves it, are there in every mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<WebhookMode>,
+    /// The older way to say `mode`: true means `Static`. Not to contradict `mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub static_config: Option<bool>,
@@ -218,6 +222,45 @@ pub struct WebhookSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub options: Option<Vec<WebhookOptions>>,
+}
+
+impl WebhookSettings {
+    /// Who takes care of admission, as `mode` or the older `staticConfig` says.
+    ///
+    /// # Errors
+    /// [`ModeContradiction`] if both are there and do not mean the same.
+    pub fn effective_mode(&self) -> Result<WebhookMode, ModeContradiction> {
+        match (self.mode, self.static_config) {
+            (Some(mode), Some(is_static)) if is_static != (mode == WebhookMode::Static) => {
+                Err(ModeContradiction)
+            }
+            (Some(mode), _) => Ok(mode),
+            (None, Some(true)) => Ok(WebhookMode::Static),
+            (None, _) => Ok(WebhookMode::Managed),
+        }
+    }
+}
+
+/// `mode` and `staticConfig` of the webhook do not mean the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("spec.webhook.mode and spec.webhook.staticConfig contradict each other")]
+pub struct ModeContradiction;
+
+text_enum! {
+    /// Who takes care of admission.
+    #[derive(Default)]
+    pub enum WebhookMode {
+        /// The manager makes the webhook and what makes the API server ask it.
+        #[default]
+        Managed = "Managed",
+        /// Somebody else keeps the objects of the webhook; the manager only tells them whom to trust.
+        Static = "Static",
+        /// The API server asks nobody: the manager removes the MutatingWebhookConfiguration and the
+        /// ValidatingWebhookConfiguration that it has made. Nothing is bound to images, no pod is marked for recording,
+        /// and no profile is checked before it is stored; agents still refuse bad profiles by themselves. The Deployment
+        /// stays, because it converts between versions.
+        Disabled = "Disabled",
+    }
 }
 
 /// Settings of one webhook.

@@ -257,6 +257,17 @@ fn a_pod_selector_survives_the_old_version() {
 }
 
 #[test]
+fn the_mode_of_the_webhook_survives_the_old_version() {
+    let v1 = document("SecurityProfilesOperatorDaemon", "v1", json!({ "webhook": { "mode": "Disabled" } }));
+    let mut old = convert(&v1, Version::V1alpha1).expect("converts");
+    assert!(!old["spec"].to_string().contains("mode"), "{old}");
+    // A change through the old version does not switch admission on.
+    old["spec"]["verbosity"] = json!(1);
+    let back = convert(&old, Version::V1).expect("converts");
+    assert_eq!(back["spec"]["webhook"]["mode"], "Disabled");
+}
+
+#[test]
 fn the_eight_security_fields_of_the_spod_survive_the_old_version() {
     let spec = json!({
         "selinux": { "options": {

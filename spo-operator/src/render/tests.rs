@@ -54,6 +54,7 @@ fn specs() -> Vec<(&'static str, Value)> {
         ),
         ("insecure-metrics", json!({ "enableInsecureMetricsAccess": true })),
         ("static-webhook", json!({ "webhook": { "staticConfig": true } })),
+        ("webhook-disabled", json!({ "webhook": { "mode": "Disabled" } })),
         (
             "webhook-options",
             json!({ "webhook": { "options": [{ "name": "binding.spo.io", "failurePolicy": "Ignore",
@@ -277,6 +278,36 @@ fn admission_and_conversion_are_asked_through_services_of_their_own() {
         let service = conversion.client_config.expect("a client").service.expect("a Service");
         assert_eq!(service.name, names::CONVERSION_SERVICE);
     }
+}
+
+/// The mode, as the old switch and as its own field say it.
+#[test]
+fn the_mode_decides_what_of_the_webhook_is_made() {
+    let made = |webhook: Value| {
+        let objects = render(json!({ "webhook": webhook }), &environment());
+        let is = |kind: &str, name: &str| {
+            objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+        };
+        let converts = is("Deployment", names::WEBHOOK) && is("Service", names::CONVERSION_SERVICE);
+        let admits = [
+            is("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+            is("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+        ];
+        (converts, admits)
+    };
+    assert_eq!(made(json!({})), (true, [true; 2]));
+    assert_eq!(made(json!({ "mode": "Managed", "staticConfig": false })), (true, [true; 2]));
+    assert_eq!(
+        made(json!({ "mode": "Disabled" })),
+        (true, [false; 2]),
+        "versions are converted without admission"
+    );
+    for of_the_manifest in [json!({ "mode": "Static" }), json!({ "staticConfig": true })] {
+        assert_eq!(made(of_the_manifest), (false, [false; 2]));
+    }
+    let both = with(json!({ "webhook": { "mode": "Disabled", "staticConfig": true } }));
+    let error = spod(&both, &environment()).expect_err("refused").to_string();
+    assert!(error.contains("spec.webhook.mode") && error.contains("spec.webhook.staticConfig"), "{error}");
 }
 
 /// What the webhook does not watch it cannot answer for.

@@ -1,5 +1,6 @@
 //! The manager on a real API server: the real binary, simulated nodes, and what it writes.
 
+mod admission_off;
 mod certificates;
 mod platform;
 mod static_webhook;
