@@ -1,5 +1,7 @@
 //! SecurityProfilesOperatorDaemon (SPOD): how the operator itself is set up.
 
+use std::collections::BTreeMap;
+
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -222,6 +224,9 @@ pub struct WebhookSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub options: Option<Vec<WebhookOptions>>,
+    /// Where the webhook's pods run, where the manager makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<WebhookScheduling>,
 }
 
 impl WebhookSettings {
@@ -263,6 +268,27 @@ text_enum! {
     }
 }
 
+/// Where the webhook's pods run. Each field takes the place of what holds without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookScheduling {
+    /// Taints they tolerate; absent means those of `spec.scheduling`, or without these the taints of the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
+    pub tolerations: Option<Vec<Toleration>>,
+    /// Where they may and should run; absent means on different nodes as far as there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Labels of nodes they run on, besides `kubernetes.io/os: linux`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
+    pub node_selector: Option<BTreeMap<String, String>>,
+    /// Their priority class; absent means the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+}
+
 /// Settings of one webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -292,7 +318,7 @@ text_enum! {
     }
 }
 
-/// Where the daemon runs.
+/// Where the daemon runs. The tolerations are also the webhook's, unless it has its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]

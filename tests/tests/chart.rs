@@ -101,6 +101,8 @@ fn others() -> Vec<(&'static str, Value)> {
     let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution":
         { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "pool", "operator": "Exists" }] }] } } });
     let resources = json!({ "requests": { "cpu": "30m" }, "limits": { "memory": "300Mi" } });
+    let spread = json!({ "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": { "matchLabels": { "name": NAMESPACE } } });
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
     vec![
         ("replicaCount", json!(2)),
@@ -137,11 +139,17 @@ fn others() -> Vec<(&'static str, Value)> {
             "webhook.options",
             json!([{ "name": "binding.spo.io", "failurePolicy": "Ignore", "namespaceSelector": selector }]),
         ),
+        ("webhook.tolerations", own.clone()),
+        ("webhook.affinity", affinity.clone()),
+        ("webhook.nodeSelector", json!({ "pool": "infra" })),
+        ("webhook.priorityClassName", json!("system-cluster-critical")),
         ("spod", json!({ "statusMode": "PerNode" })),
         ("podAnnotations", json!({ "example.com/owner": "us" })),
         ("nodeSelector", json!({ "pool": "infra" })),
         ("tolerations", own),
         ("affinity", affinity),
+        ("topologySpreadConstraints", json!([spread])),
+        ("priorityClassName", json!("system-cluster-critical")),
         ("resources", resources),
         ("podDisruptionBudget.enabled", json!(false)),
         ("networkPolicy.enabled", json!(false)),

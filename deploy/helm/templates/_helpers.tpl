@@ -88,5 +88,14 @@ that a later `kubectl patch` of either place of another switch does not contradi
 {{- if .Values.webhook.options -}}
 {{- $_ := set $spec "webhookOptions" .Values.webhook.options -}}
 {{- end -}}
+{{- $place := dict -}}
+{{- range $field := list "tolerations" "affinity" "nodeSelector" "priorityClassName" -}}
+{{- with index $.Values.webhook $field -}}
+{{- $_ := set $place $field . -}}
+{{- end -}}
+{{- end -}}
+{{- if $place -}}
+{{- $_ := set $spec "webhook" (dict "scheduling" $place) -}}
+{{- end -}}
 {{- mergeOverwrite $spec (deepCopy .Values.spod) | toJson -}}
 {{- end -}}

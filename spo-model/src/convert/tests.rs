@@ -257,14 +257,15 @@ fn a_pod_selector_survives_the_old_version() {
 }
 
 #[test]
-fn the_mode_of_the_webhook_survives_the_old_version() {
-    let v1 = document("SecurityProfilesOperatorDaemon", "v1", json!({ "webhook": { "mode": "Disabled" } }));
+fn the_mode_and_the_place_of_the_webhook_survive_the_old_version() {
+    let webhook = json!({ "mode": "Disabled", "scheduling": { "nodeSelector": { "pool": "infra" } } });
+    let v1 = document("SecurityProfilesOperatorDaemon", "v1", json!({ "webhook": webhook }));
     let mut old = convert(&v1, Version::V1alpha1).expect("converts");
-    assert!(!old["spec"].to_string().contains("mode"), "{old}");
+    assert!(!old["spec"].to_string().contains("mode") && !old["spec"].to_string().contains("pool"), "{old}");
     // A change through the old version does not switch admission on.
     old["spec"]["verbosity"] = json!(1);
     let back = convert(&old, Version::V1).expect("converts");
-    assert_eq!(back["spec"]["webhook"]["mode"], "Disabled");
+    assert_eq!(back["spec"]["webhook"], webhook);
 }
 
 #[test]

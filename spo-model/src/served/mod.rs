@@ -157,6 +157,7 @@ const FLAT_DAEMON: &[Difference] = &[
 const OLD_DAEMON: &[Difference] = &[
     Hidden { at: "spec.statusMode" },
     Hidden { at: "spec.webhook.mode" },
+    Hidden { at: "spec.webhook.scheduling" },
     LowerCase { at: "spec.enricher.logEnricherSource" },
     UpperCase { at: "status.state" },
     Blank { at: "status.state" },

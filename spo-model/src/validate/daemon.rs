@@ -92,6 +92,14 @@ pub(super) const MODE: &str = "spec.webhook.mode and spec.webhook.staticConfig c
 fn mode(webhook: &WebhookSettings, problems: &mut Vec<Diagnostic>) {
     let path = FieldPath::of("spec.webhook.mode");
     match webhook.effective_mode() {
+        Ok(WebhookMode::Static) if webhook.scheduling.is_some() => problems.push(
+            Diagnostic::warning(
+                "no-effect",
+                FieldPath::of("spec.webhook.scheduling"),
+                "where somebody else keeps the webhook, its pods are not placed by the manager",
+            )
+            .with_help("place them in the Deployment of the manifest, or let the mode be Managed"),
+        ),
         Ok(WebhookMode::Managed | WebhookMode::Static) => {}
         Ok(WebhookMode::Disabled) => problems.push(
             Diagnostic::warning(

@@ -193,6 +193,12 @@ fn the_mode_of_the_webhook_and_its_older_switch_mean_the_same() {
         let wanted = if contradicts { vec!["error contradiction spec.webhook.mode"] } else { Vec::new() };
         assert_eq!(found, wanted, "{mode} {is_static}");
     }
+    let scheduling = json!({ "priorityClassName": "high" });
+    assert_eq!(
+        of(json!({ "staticConfig": true, "scheduling": scheduling })),
+        ["warning no-effect spec.webhook.scheduling"]
+    );
+    assert_eq!(of(json!({ "scheduling": scheduling })), Vec::<String>::new());
     let off = ["warning admission-off spec.webhook.mode"];
     assert_eq!(of(json!({ "mode": "Disabled" })), off);
     assert_eq!(of(json!({ "mode": "Disabled", "staticConfig": false })), off);

@@ -143,6 +143,8 @@ fn deployment(environment: &Environment) -> Value {
     pod["nodeSelector"] = json!(yaml("$.Values.nodeSelector"));
     pod["tolerations"] = json!(yaml("$.Values.tolerations"));
     pod["affinity"] = json!(yaml("include \"spo.affinity\" $ | fromJson"));
+    pod["priorityClassName"] = json!(quoted("$.Values.priorityClassName"));
+    pod["topologySpreadConstraints"] = json!(yaml("$.Values.topologySpreadConstraints"));
     let container = &mut pod["containers"][0];
     let image = quoted("include \"spo.image\" $");
     container["image"] = json!(image);

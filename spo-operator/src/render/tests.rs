@@ -56,6 +56,18 @@ fn specs() -> Vec<(&'static str, Value)> {
         ("static-webhook", json!({ "webhook": { "staticConfig": true } })),
         ("webhook-disabled", json!({ "webhook": { "mode": "Disabled" } })),
         (
+            "webhook-scheduling",
+            json!({
+                "tolerations": [{ "key": "agents", "operator": "Exists" }],
+                "webhook": { "scheduling": {
+                    "tolerations": [{ "key": "webhook", "operator": "Exists" }],
+                    "affinity": { "podAntiAffinity": {} },
+                    "nodeSelector": { "pool": "infra" },
+                    "priorityClassName": "system-cluster-critical",
+                } },
+            }),
+        ),
+        (
             "webhook-options",
             json!({ "webhook": { "options": [{ "name": "binding.spo.io", "failurePolicy": "Ignore",
             "namespaceSelector": { "matchLabels": { "bind": "yes" } },
@@ -308,6 +320,31 @@ fn the_mode_decides_what_of_the_webhook_is_made() {
     let both = with(json!({ "webhook": { "mode": "Disabled", "staticConfig": true } }));
     let error = spod(&both, &environment()).expect_err("refused").to_string();
     assert!(error.contains("spec.webhook.mode") && error.contains("spec.webhook.staticConfig"), "{error}");
+}
+
+/// What the SPOD does not say of the webhook's place is as without it.
+#[test]
+fn each_field_of_the_webhooks_place_stands_for_itself() {
+    let pod = |spec: Value| {
+        let objects = render(spec, &environment());
+        let pod = of_kind(&objects, "Deployment")["spec"]["template"]["spec"].clone();
+        ["tolerations", "affinity", "nodeSelector", "priorityClassName"].map(|field| pod[field].clone())
+    };
+    let plain = pod(json!({}));
+    assert!(plain[0].to_string().contains("control-plane") && plain[1]["podAntiAffinity"].is_object());
+    assert_eq!((&plain[2], &plain[3]), (&json!({ "kubernetes.io/os": "linux" }), &Value::Null));
+    let taint = |key: &str| json!([{ "key": key, "operator": "Exists" }]);
+    let both = json!({ "tolerations": taint("agents"), "webhook": { "scheduling": { "tolerations": taint("own") } } });
+    assert_eq!(pod(both)[0], taint("own"));
+    let none = json!({ "tolerations": taint("agents"), "webhook": { "scheduling": { "tolerations": [] } } });
+    assert_eq!(pod(none)[0], json!([]), "none are none");
+    let agents = json!({ "tolerations": taint("agents"), "webhook": { "scheduling": { "priorityClassName": "high" } } });
+    let [tolerations, affinity, nodes, priority] = pod(agents);
+    assert_eq!((tolerations, affinity, nodes), (taint("agents"), plain[1].clone(), plain[2].clone()));
+    assert_eq!(priority, "high");
+    let [_, affinity, nodes, _] =
+        pod(json!({ "webhook": { "scheduling": { "affinity": {}, "nodeSelector": { "pool": "infra" } } } }));
+    assert_eq!((affinity, nodes), (json!({}), json!({ "kubernetes.io/os": "linux", "pool": "infra" })));
 }
 
 /// What the webhook does not watch it cannot answer for.
