@@ -334,6 +334,12 @@ pub struct SchedulingSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("default" = "system-node-critical")))]
     pub priority_class_name: Option<String>,
+    /// Whether the manager takes the taint `security-profiles-operator.x-k8s.io/agent-not-ready` off a node as soon as the
+    /// node and its agent are ready, which an agent is once it has put every profile there. Whoever makes nodes puts the
+    /// taint on them, for example `kubelet --register-with-taints`, on those only that the daemon runs on. The daemon and
+    /// the webhook tolerate it. Absent means no: a node that has the taint then keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_taint: Option<bool>,
 }
 
 /// What profiles may contain and where they may come from.

@@ -133,6 +133,7 @@ fn others() -> Vec<(&'static str, Value)> {
         ("daemon.tolerations", own.clone()),
         ("daemon.affinity", affinity.clone()),
         ("daemon.priorityClassName", json!("system-node-critical")),
+        ("daemon.startupTaint", json!(true)),
         ("daemon.hostProc", json!("/proc/host")),
         ("webhook.certs.mode", json!("cert-manager")),
         (

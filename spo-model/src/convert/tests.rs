@@ -269,6 +269,16 @@ fn the_mode_and_the_place_of_the_webhook_survive_the_old_version() {
 }
 
 #[test]
+fn the_startup_taint_survives_the_old_version() {
+    let scheduling = json!({ "startupTaint": true, "priorityClassName": "high" });
+    let v1 = document("SecurityProfilesOperatorDaemon", "v1", json!({ "scheduling": scheduling }));
+    let mut old = convert(&v1, Version::V1alpha1).expect("converts");
+    assert!(!old["spec"].to_string().contains("startupTaint"), "{old}");
+    old["spec"]["verbosity"] = json!(1);
+    assert_eq!(convert(&old, Version::V1).expect("converts")["spec"]["scheduling"], scheduling);
+}
+
+#[test]
 fn the_eight_security_fields_of_the_spod_survive_the_old_version() {
     let spec = json!({
         "selinux": { "options": {

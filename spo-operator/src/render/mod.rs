@@ -25,7 +25,7 @@ mod webhooks;
 
 use serde_json::{Map, Value, json};
 use spo_model::{
-    daemon::{ModeContradiction, WebhookMode, WebhookSettings},
+    daemon::{DaemonSpec, ModeContradiction, WebhookMode, WebhookSettings},
     kind::{GROUP, Kind, Version},
     object::SecurityProfilesOperatorDaemon,
 };
@@ -248,6 +248,18 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
 /// A value as data; what cannot be is absent.
 fn data<T: serde::Serialize>(value: Option<&T>) -> Option<Value> {
     serde_json::to_value(value?).ok()
+}
+
+/// Lets a pod run on nodes whose agent is not ready yet.
+fn tolerate_startup_taint(pod: &mut Value) {
+    if let Some(tolerations) = pod["tolerations"].as_array_mut() {
+        tolerations.push(json!({ "key": names::STARTUP_TAINT, "operator": "Exists" }));
+    }
+}
+
+/// Whether the manager takes that taint off.
+fn has_startup_taint(spec: &DaemonSpec) -> bool {
+    spec.scheduling.as_ref().is_some_and(|scheduling| scheduling.startup_taint == Some(true))
 }
 
 /// References to Secrets for pulling, each once.

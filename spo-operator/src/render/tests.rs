@@ -52,6 +52,7 @@ fn specs() -> Vec<(&'static str, Value)> {
                     "limits": { "cpu": "500m", "memory": "512Mi" } },
             }),
         ),
+        ("startup-taint", json!({ "scheduling": { "startupTaint": true } })),
         ("insecure-metrics", json!({ "enableInsecureMetricsAccess": true })),
         ("static-webhook", json!({ "webhook": { "staticConfig": true } })),
         ("webhook-disabled", json!({ "webhook": { "mode": "Disabled" } })),
@@ -347,6 +348,38 @@ fn each_field_of_the_webhooks_place_stands_for_itself() {
     assert_eq!((affinity, nodes), (json!({}), json!({ "kubernetes.io/os": "linux", "pool": "infra" })));
 }
 
+/// Whatever else they tolerate.
+#[test]
+fn who_is_needed_on_a_new_node_tolerates_its_taint() {
+    let tolerate = |object: &Value| {
+        let tolerations = &object["spec"]["template"]["spec"]["tolerations"];
+        let ours =
+            json!({ "key": "security-profiles-operator.x-k8s.io/agent-not-ready", "operator": "Exists" });
+        tolerations.as_array().expect("a list").contains(&ours)
+    };
+    let own = json!([{ "key": "own", "operator": "Exists" }]);
+    for (spec, expected) in [
+        (json!({}), false),
+        (json!({ "scheduling": { "startupTaint": false } }), false),
+        (json!({ "scheduling": { "startupTaint": true } }), true),
+        (json!({ "scheduling": { "startupTaint": true, "tolerations": own } }), true),
+        (
+            json!({ "scheduling": { "startupTaint": true }, "webhook": { "scheduling": { "tolerations": [] } } }),
+            true,
+        ),
+    ] {
+        let objects = render(spec.clone(), &environment());
+        for kind in ["DaemonSet", "Deployment"] {
+            assert_eq!(tolerate(of_kind(&objects, kind)), expected, "{kind} of {spec}");
+        }
+    }
+    for webhook in [manifests::Webhook::Managed, manifests::Webhook::Static] {
+        let objects = manifests::operator(&environment(), webhook);
+        let deployments: Vec<&Value> = objects.iter().filter(|o| o["kind"] == "Deployment").collect();
+        assert!(!deployments.is_empty() && deployments.into_iter().all(tolerate), "{webhook:?}");
+    }
+}
+
 /// What the webhook does not watch it cannot answer for.
 #[test]
 fn only_namespaces_that_are_looked_at_are_asked_about() {
@@ -518,6 +551,8 @@ fn rights_are_narrow() {
                         assert!(!cluster_wide && (!rule["resourceNames"].is_null() || verbs == ["create"]));
                     }
                     "pods" => assert!(!writes, "{name} writes pods"),
+                    // For a taint alone; see `policy::startup_taint`.
+                    "nodes" if name == names::OPERATOR => assert!(!writes || verbs == ["patch"]),
                     "nodes" | "namespaces" => assert!(!writes, "{name} writes {resource}"),
                     "escalate" | "bind" | "impersonate" => panic!("{name}: {resource}"),
                     _ => {}

@@ -4,6 +4,7 @@ mod admission_off;
 mod certificates;
 mod platform;
 mod static_webhook;
+mod taint;
 
 use std::{
     collections::BTreeMap,
