@@ -1,5 +1,7 @@
 //! SecurityProfilesOperatorDaemon (SPOD): how the operator itself is set up.
 
+use std::collections::BTreeMap;
+
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -210,7 +212,11 @@ pub struct JsonEnricherOptions {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSettings {
-    /// Whether somebody else manages the webhook objects.
+    /// Who takes care of admission; absent means `Managed`, or `Static` where `staticConfig` is true. Conversion between
+    /// versions, and the Deployment that serves it, are there in every mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<WebhookMode>,
+    /// The older way to say `mode`: true means `Static`. Not to contradict `mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     pub static_config: Option<bool>,
@@ -218,6 +224,69 @@ pub struct WebhookSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub options: Option<Vec<WebhookOptions>>,
+    /// Where the webhook's pods run, where the manager makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<WebhookScheduling>,
+}
+
+impl WebhookSettings {
+    /// Who takes care of admission, as `mode` or the older `staticConfig` says.
+    ///
+    /// # Errors
+    /// [`ModeContradiction`] if both are there and do not mean the same.
+    pub fn effective_mode(&self) -> Result<WebhookMode, ModeContradiction> {
+        match (self.mode, self.static_config) {
+            (Some(mode), Some(is_static)) if is_static != (mode == WebhookMode::Static) => {
+                Err(ModeContradiction)
+            }
+            (Some(mode), _) => Ok(mode),
+            (None, Some(true)) => Ok(WebhookMode::Static),
+            (None, _) => Ok(WebhookMode::Managed),
+        }
+    }
+}
+
+/// `mode` and `staticConfig` of the webhook do not mean the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("spec.webhook.mode and spec.webhook.staticConfig contradict each other")]
+pub struct ModeContradiction;
+
+text_enum! {
+    /// Who takes care of admission.
+    #[derive(Default)]
+    pub enum WebhookMode {
+        /// The manager makes the webhook and what makes the API server ask it.
+        #[default]
+        Managed = "Managed",
+        /// Somebody else keeps the objects of the webhook; the manager only tells them whom to trust.
+        Static = "Static",
+        /// The API server asks nobody: the manager removes the MutatingWebhookConfiguration and the
+        /// ValidatingWebhookConfiguration that it has made. Nothing is bound to images, no pod is marked for recording,
+        /// and no profile is checked before it is stored; agents still refuse bad profiles by themselves. The Deployment
+        /// stays, because it converts between versions.
+        Disabled = "Disabled",
+    }
+}
+
+/// Where the webhook's pods run. Each field takes the place of what holds without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookScheduling {
+    /// Taints they tolerate; absent means those of `spec.scheduling`, or without these the taints of the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
+    pub tolerations: Option<Vec<Toleration>>,
+    /// Where they may and should run; absent means on different nodes as far as there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Labels of nodes they run on, besides `kubernetes.io/os: linux`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-map-type" = "atomic")))]
+    pub node_selector: Option<BTreeMap<String, String>>,
+    /// Their priority class; absent means the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
 }
 
 /// Settings of one webhook.
@@ -249,7 +318,7 @@ text_enum! {
     }
 }
 
-/// Where the daemon runs.
+/// Where the daemon runs. The tolerations are also the webhook's, unless it has its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -265,6 +334,12 @@ pub struct SchedulingSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("default" = "system-node-critical")))]
     pub priority_class_name: Option<String>,
+    /// Whether the manager takes the taint `security-profiles-operator.x-k8s.io/agent-not-ready` off a node as soon as the
+    /// node and its agent are ready, which an agent is once it has put every profile there. Whoever makes nodes puts the
+    /// taint on them, for example `kubelet --register-with-taints`, on those only that the daemon runs on. The daemon and
+    /// the webhook tolerate it. Absent means no: a node that has the taint then keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_taint: Option<bool>,
 }
 
 /// What profiles may contain and where they may come from.

@@ -69,6 +69,8 @@ fn others() -> Vec<(&'static str, Value)> {
     let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution":
         { "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "pool", "operator": "Exists" }] }] } } });
     let resources = json!({ "requests": { "cpu": "30m" }, "limits": { "memory": "300Mi" } });
+    let spread = json!({ "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": { "matchLabels": { "name": NAMESPACE } } });
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
     vec![
         ("replicaCount", json!(2)),
@@ -99,17 +101,24 @@ fn others() -> Vec<(&'static str, Value)> {
         ("daemon.tolerations", own.clone()),
         ("daemon.affinity", affinity.clone()),
         ("daemon.priorityClassName", json!("system-node-critical")),
+        ("daemon.startupTaint", json!(true)),
         ("daemon.hostProc", json!("/proc/host")),
         ("webhook.certs.mode", json!("cert-manager")),
         (
             "webhook.options",
             json!([{ "name": "binding.spo.io", "failurePolicy": "Ignore", "namespaceSelector": selector }]),
         ),
+        ("webhook.tolerations", own.clone()),
+        ("webhook.affinity", affinity.clone()),
+        ("webhook.nodeSelector", json!({ "pool": "infra" })),
+        ("webhook.priorityClassName", json!("system-cluster-critical")),
         ("spod", json!({ "statusMode": "PerNode" })),
         ("podAnnotations", json!({ "example.com/owner": "us" })),
         ("nodeSelector", json!({ "pool": "infra" })),
         ("tolerations", own),
         ("affinity", affinity),
+        ("topologySpreadConstraints", json!([spread])),
+        ("priorityClassName", json!("system-cluster-critical")),
         ("resources", resources),
         ("podDisruptionBudget.enabled", json!(false)),
         ("networkPolicy.enabled", json!(false)),

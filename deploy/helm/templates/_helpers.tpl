@@ -30,6 +30,12 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Those of the values, and the taint of nodes whose agent is not ready: whoever takes it off cannot wait for that. */}}
+{{- define "spo.tolerations" -}}
+{{- $startup := dict "key" "security-profiles-operator.x-k8s.io/agent-not-ready" "operator" "Exists" -}}
+{{- append (.Values.tolerations | default list) $startup | toJson -}}
+{{- end -}}
+
 {{/*
 The spec of the SecurityProfilesOperatorDaemon. Only what differs from the defaults is in it, in the flat places, so
 that a later `kubectl patch` of either place of another switch does not contradict it.
@@ -81,12 +87,24 @@ that a later `kubectl patch` of either place of another switch does not contradi
 {{- if .resources -}}
 {{- $_ := set $spec "daemonResourceRequirements" .resources -}}
 {{- end -}}
+{{- if .startupTaint -}}
+{{- $_ := set $spec "scheduling" (dict "startupTaint" true) -}}
+{{- end -}}
 {{- if .hostProc -}}
 {{- $_ := set $spec "hostProcVolumePath" .hostProc -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.webhook.options -}}
 {{- $_ := set $spec "webhookOptions" .Values.webhook.options -}}
+{{- end -}}
+{{- $place := dict -}}
+{{- range $field := list "tolerations" "affinity" "nodeSelector" "priorityClassName" -}}
+{{- with index $.Values.webhook $field -}}
+{{- $_ := set $place $field . -}}
+{{- end -}}
+{{- end -}}
+{{- if $place -}}
+{{- $_ := set $spec "webhook" (dict "scheduling" $place) -}}
 {{- end -}}
 {{- mergeOverwrite $spec (deepCopy .Values.spod) | toJson -}}
 {{- end -}}

@@ -257,6 +257,28 @@ fn a_pod_selector_survives_the_old_version() {
 }
 
 #[test]
+fn the_mode_and_the_place_of_the_webhook_survive_the_old_version() {
+    let webhook = json!({ "mode": "Disabled", "scheduling": { "nodeSelector": { "pool": "infra" } } });
+    let v1 = document("SecurityProfilesOperatorDaemon", "v1", json!({ "webhook": webhook }));
+    let mut old = convert(&v1, Version::V1alpha1).expect("converts");
+    assert!(!old["spec"].to_string().contains("mode") && !old["spec"].to_string().contains("pool"), "{old}");
+    // A change through the old version does not switch admission on.
+    old["spec"]["verbosity"] = json!(1);
+    let back = convert(&old, Version::V1).expect("converts");
+    assert_eq!(back["spec"]["webhook"], webhook);
+}
+
+#[test]
+fn the_startup_taint_survives_the_old_version() {
+    let scheduling = json!({ "startupTaint": true, "priorityClassName": "high" });
+    let v1 = document("SecurityProfilesOperatorDaemon", "v1", json!({ "scheduling": scheduling }));
+    let mut old = convert(&v1, Version::V1alpha1).expect("converts");
+    assert!(!old["spec"].to_string().contains("startupTaint"), "{old}");
+    old["spec"]["verbosity"] = json!(1);
+    assert_eq!(convert(&old, Version::V1).expect("converts")["spec"]["scheduling"], scheduling);
+}
+
+#[test]
 fn the_eight_security_fields_of_the_spod_survive_the_old_version() {
     let spec = json!({
         "selinux": { "options": {

@@ -156,6 +156,9 @@ const FLAT_DAEMON: &[Difference] = &[
 
 const OLD_DAEMON: &[Difference] = &[
     Hidden { at: "spec.statusMode" },
+    Hidden { at: "spec.webhook.mode" },
+    Hidden { at: "spec.webhook.scheduling" },
+    Hidden { at: "spec.scheduling.startupTaint" },
     LowerCase { at: "spec.enricher.logEnricherSource" },
     UpperCase { at: "status.state" },
     Blank { at: "status.state" },

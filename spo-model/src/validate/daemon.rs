@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::workloads::selector;
 use crate::{
+    daemon::{WebhookMode, WebhookSettings},
     diagnostic::{Diagnostic, FieldPath},
     object::SecurityProfilesOperatorDaemon,
     seccomp::{Action, SyscallName},
@@ -26,6 +27,9 @@ pub(super) fn daemon(daemon: &SecurityProfilesOperatorDaemon, problems: &mut Vec
         let path = FieldPath::of("spec.enricher");
         filters(enricher.log_enricher_filters.as_deref(), path.key("logEnricherFilters"), problems);
         filters(enricher.json_enricher_filters.as_deref(), path.key("jsonEnricherFilters"), problems);
+    }
+    if let Some(webhook) = &spec.webhook {
+        mode(webhook, problems);
     }
     for (i, options) in spec.webhook.iter().flat_map(|w| w.options.iter().flatten()).enumerate() {
         let path = FieldPath::of("spec.webhook.options").index(i);
@@ -79,6 +83,38 @@ pub(super) fn daemon(daemon: &SecurityProfilesOperatorDaemon, problems: &mut Vec
                 format!("not a regular expression: {error}"),
             ));
         }
+    }
+}
+
+/// What [`WebhookSettings::effective_mode`] says, as the CustomResourceDefinition does.
+pub(super) const MODE: &str = "spec.webhook.mode and spec.webhook.staticConfig contradict each other";
+
+fn mode(webhook: &WebhookSettings, problems: &mut Vec<Diagnostic>) {
+    let path = FieldPath::of("spec.webhook.mode");
+    match webhook.effective_mode() {
+        Ok(WebhookMode::Static) if webhook.scheduling.is_some() => problems.push(
+            Diagnostic::warning(
+                "no-effect",
+                FieldPath::of("spec.webhook.scheduling"),
+                "where somebody else keeps the webhook, its pods are not placed by the manager",
+            )
+            .with_help("place them in the Deployment of the manifest, or let the mode be Managed"),
+        ),
+        Ok(WebhookMode::Managed | WebhookMode::Static) => {}
+        Ok(WebhookMode::Disabled) => problems.push(
+            Diagnostic::warning(
+                "admission-off",
+                path,
+                "without admission no binding takes effect, no pod is marked for recording, and no profile is checked \
+                 before it is stored",
+            )
+            .with_help("agents still refuse bad profiles; Managed brings admission back"),
+        ),
+        Err(contradiction) => problems.push(
+            Diagnostic::error("contradiction", path, contradiction.to_string()).with_help(
+                "keep spec.webhook.mode and remove spec.webhook.staticConfig, whose true means the mode Static",
+            ),
+        ),
     }
 }
 

@@ -59,6 +59,13 @@ pub(crate) fn cel_rules(kind: Kind) -> Vec<(&'static str, Value)> {
                 ),
             ]),
         )],
+        Kind::SecurityProfilesOperatorDaemon => vec![(
+            "spec.webhook",
+            json!([rule(
+                "!has(self.mode) || !has(self.staticConfig) || self.staticConfig == (self.mode == 'Static')",
+                daemon::MODE
+            )]),
+        )],
         _ => Vec::new(),
     }
 }

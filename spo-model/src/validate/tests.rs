@@ -177,6 +177,46 @@ fn daemon_rules() {
     );
 }
 
+#[test]
+fn the_mode_of_the_webhook_and_its_older_switch_mean_the_same() {
+    let of = |webhook: Value| {
+        findings_of(Kind::SecurityProfilesOperatorDaemon, "spod", &json!({ "webhook": webhook }))
+    };
+    for (mode, is_static, contradicts) in [
+        ("Managed", false, false),
+        ("Managed", true, true),
+        ("Static", false, true),
+        ("Static", true, false),
+        ("Disabled", true, true),
+    ] {
+        let found = of(json!({ "mode": mode, "staticConfig": is_static }));
+        let wanted = if contradicts { vec!["error contradiction spec.webhook.mode"] } else { Vec::new() };
+        assert_eq!(found, wanted, "{mode} {is_static}");
+    }
+    let scheduling = json!({ "priorityClassName": "high" });
+    assert_eq!(
+        of(json!({ "staticConfig": true, "scheduling": scheduling })),
+        ["warning no-effect spec.webhook.scheduling"]
+    );
+    assert_eq!(of(json!({ "scheduling": scheduling })), Vec::<String>::new());
+    let off = ["warning admission-off spec.webhook.mode"];
+    assert_eq!(of(json!({ "mode": "Disabled" })), off);
+    assert_eq!(of(json!({ "mode": "Disabled", "staticConfig": false })), off);
+    assert!(decode_fails(&json!({ "webhook": { "mode": "disabled" } })), "words are spelled as they are");
+    // The flat place of before is the same switch.
+    let flat = json!({ "staticWebhookConfig": true, "webhook": { "mode": "Managed" } });
+    assert_eq!(
+        findings_of(Kind::SecurityProfilesOperatorDaemon, "spod", &flat),
+        ["error contradiction spec.webhook.mode"]
+    );
+}
+
+fn decode_fails(spec: &Value) -> bool {
+    decode(&json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SecurityProfilesOperatorDaemon",
+        "metadata": { "name": "x" }, "spec": spec }))
+    .is_err()
+}
+
 /// Every CEL rule of a CRD has a rule here that refuses the same object; an object that breaks each of them is
 /// above, so it is enough that the messages are the same.
 #[test]
@@ -186,6 +226,10 @@ fn every_cel_rule_is_a_rule_here_too() {
         (Kind::ProfileRecording, json!({ "kind": "SelinuxProfile", "recorder": "Bpf", "podSelector": {} })),
         (Kind::ProfileRecording, json!({ "kind": "AppArmorProfile", "recorder": "Logs", "podSelector": {} })),
         (Kind::AppArmorProfile, json!({ "abstract": {}, "policy": "profile x {}" })),
+        (
+            Kind::SecurityProfilesOperatorDaemon,
+            json!({ "webhook": { "mode": "Managed", "staticConfig": true } }),
+        ),
     ];
     let said: Vec<String> = breaking
         .iter()

@@ -73,6 +73,9 @@ pub const BINDING_LABEL: &str = "spo.x-k8s.io/enable-binding";
 /// The label by which a namespace takes part in recordings.
 pub const RECORDING_LABEL: &str = "spo.x-k8s.io/enable-recording";
 
+/// The key of the taint of nodes whose agent is not ready; see [`crate::manager::startup_taint`].
+pub const STARTUP_TAINT: &str = "security-profiles-operator.x-k8s.io/agent-not-ready";
+
 /// Holds a profile that pods use.
 pub const IN_USE_FINALIZER: &str = "in-use-by-active-pods";
 

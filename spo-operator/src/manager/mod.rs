@@ -5,10 +5,12 @@
 //!   Secrets, definitions ──certificates, trust──► certificates, caBundle
 //!   SPOD ──rendering, platform, kinds, applied, spod, rollout──► DaemonSet, webhook, …; state
 //!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer, event ──profiles──► writes
+//!   SPOD, nodes, agents ──startup_taint──► nodes that can lose their taint ──untaint──► writes
 //! ```
 //!
 //! Whatever decides is pure: [`anchor`], [`lease`], [`certificates`], [`overlap`], [`membership`], [`mirror`], [`facts`],
-//! [`bindings`], [`reports`], [`index`], [`transitions`], [`applied`], [`rollout`], [`spod_status`].
+//! [`bindings`], [`reports`], [`index`], [`transitions`], [`applied`], [`rollout`], [`spod_status`],
+//! [`startup_taint`].
 //! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
 
 pub mod anchor;
@@ -33,8 +35,10 @@ pub mod rollout;
 pub mod spod;
 pub mod spod_status;
 pub mod spod_watches;
+pub mod startup_taint;
 pub mod static_webhook;
 pub mod texts;
 pub mod transitions;
 pub mod trust;
 pub mod uninstall;
+pub mod untaint;

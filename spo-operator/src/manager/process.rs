@@ -17,7 +17,7 @@ use super::{
     lease::{Election, Timing},
     profiles,
     rendering::{OPERATOR, Renderer, Surroundings},
-    spod, trust, uninstall,
+    spod, trust, uninstall, untaint,
 };
 use crate::{
     cluster::names,
@@ -233,6 +233,7 @@ impl Work {
             tokio::try_join!(
                 trust::run(self.client.clone(), namespace.clone(), self.source, anchor, stop.clone()),
                 spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
+                untaint::run(self.client.clone(), self.profiles.operator_namespace.clone(), stop.clone()),
                 bases::run(
                     self.client.clone(),
                     self.profiles.operator_namespace.clone(),

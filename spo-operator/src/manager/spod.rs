@@ -20,7 +20,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use spo_model::{
-    daemon::DaemonState,
+    daemon::{DaemonState, WebhookMode},
     kind::{Kind, Scope},
     names::NamespaceName,
 };
@@ -44,6 +44,8 @@ use crate::{
     process::Error,
     render,
 };
+
+mod configurations;
 
 /// The field manager of what the values of a chart say.
 const VALUES_MANAGER: &str = "spo-values";
@@ -116,6 +118,8 @@ struct Controller {
     /// The operator's Deployment, as an owner.
     own: Option<Value>,
     objects: Objects,
+    /// The webhook configurations of somebody else that are there although admission is off.
+    left: BTreeSet<Key>,
     rollouts: Rollouts,
     /// When each SPOD's status was written last.
     reported: BTreeMap<String, Instant>,
@@ -143,6 +147,7 @@ impl Controller {
             own_known: false,
             own: None,
             objects: Objects::default(),
+            left: BTreeSet::new(),
             rollouts: Rollouts::default(),
             reported: BTreeMap::new(),
             patience: Instant::now() + CERTIFICATES,
@@ -382,16 +387,24 @@ impl Controller {
             Ok(rendered) => rendered,
             Err(problem) => return Some(problem),
         };
-        let is_static = spod.is_static();
+        let mode = spod.mode();
+        let is_static = mode == Some(WebhookMode::Static);
         if is_static {
             // What another SPOD might make of the webhook is not asked for.
             claimed.extend(static_webhook::keys());
+        }
+        let mut problem = None;
+        if mode == Some(WebhookMode::Disabled) {
+            // Nor are they made for another SPOD; but one that comes first decides.
+            let off = static_webhook::configurations().into_iter();
+            let off: Vec<_> = off.filter(|(_, key)| claimed.insert(key.clone())).collect();
+            problem = self.remove(off).await;
         }
         let waits = self.around.trust.is_none() && Instant::now() < self.patience;
         if waits {
             self.due = self.due.min(self.patience);
         }
-        let (mut problem, mut wanted, mut due) = (None, BTreeSet::new(), Vec::new());
+        let (mut wanted, mut due) = (BTreeSet::new(), Vec::new());
         for object in rendered {
             let Some(kind) = ApiKind::of(&object) else {
                 problem.get_or_insert(format!(
@@ -425,34 +438,6 @@ impl Controller {
         }
         if is_static && let Some(failed) = self.trust_static().await {
             problem.get_or_insert(failed);
-        }
-        problem
-    }
-
-    /// Puts whom to trust into webhook configurations that somebody else keeps, where they are there. Returns what went
-    /// wrong first.
-    async fn trust_static(&mut self) -> Option<String> {
-        let anchor = self.around.trust.clone()?;
-        let (mut problem, trusted) = (None, json!(anchor.bundle()));
-        for (kind, key) in static_webhook::configurations() {
-            match self.objects.step(&key, &trusted, Instant::now()) {
-                Step::Apply if self.objects.is_there(&key) => {}
-                Step::Later(at) => {
-                    self.due = self.due.min(at);
-                    continue;
-                }
-                Step::Keep | Step::Apply => continue,
-            }
-            match static_webhook::trust(&self.client, kind, &key.1, &anchor, self.namespace()).await {
-                Ok(Some(metadata)) => {
-                    self.objects.written(key, trusted.clone(), &metadata, Instant::now());
-                }
-                // The watch will say so.
-                Ok(None) => {}
-                Err(error) => {
-                    problem.get_or_insert(format!("{} {} cannot be patched: {error}", key.0, key.1));
-                }
-            }
         }
         problem
     }
@@ -527,6 +512,9 @@ impl Controller {
             if !missing.is_empty() {
                 message.push_str(&format!("; not part of this release: {}", missing.join(", ")));
             }
+        }
+        if spod.mode() == Some(WebhookMode::Disabled) {
+            message.push_str(&self.admission_is_off());
         }
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
         let Some(wanted) = spod.wanted(state, message, &now) else { return Ok(()) };

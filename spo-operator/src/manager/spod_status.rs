@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use spo_model::{
     convert::decode,
-    daemon::DaemonState,
+    daemon::{DaemonState, WebhookMode, WebhookSettings},
     object::{AnyObject, SecurityProfilesOperatorDaemon},
     status::Condition,
 };
@@ -48,11 +48,10 @@ impl Spod {
         conditions.find(|condition| condition["type"] == Condition::READY)?["observedGeneration"].as_i64()
     }
 
-    /// Whether somebody else takes care of the webhook.
-    pub fn is_static(&self) -> bool {
-        self.object.as_ref().is_ok_and(|object| {
-            object.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) == Some(true)
-        })
+    /// Who takes care of admission; `None` if it does not say, or says two things.
+    pub fn mode(&self) -> Option<WebhookMode> {
+        let webhook = self.object.as_ref().ok()?.spec.webhook.as_ref();
+        webhook.map_or(Ok(WebhookMode::default()), WebhookSettings::effective_mode).ok()
     }
 
     /// The state that its status says.
@@ -114,6 +113,6 @@ mod tests {
     #[test]
     fn one_that_cannot_be_read_says_why() {
         let odd = Spod::of(&json!({ "kind": "Pod" }));
-        assert!(odd.object.is_err() && !odd.is_static() && odd.state().is_none());
+        assert!(odd.object.is_err() && odd.mode().is_none() && odd.state().is_none());
     }
 }

@@ -1,9 +1,11 @@
-//! Webhook objects that are in the manifest, and not the manager's to make: whom to trust is all that it tells them,
-//! because nobody else knows the operator's own authority.
+//! Webhook objects that no SPOD renders. Those of a manifest are not the manager's to make: whom to trust is all that it
+//! tells them, because nobody else knows the operator's own authority. Where admission is off, the webhook configurations
+//! that the manager has made are removed, and those of somebody else are left.
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, ObjectMeta, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions},
+    core::PartialObjectMeta,
 };
 
 use super::{
@@ -53,4 +55,51 @@ pub async fn trust(
     let patched = within(api.patch(name, &parameters, &Patch::Strategic(patch))).await?;
     tracing::info!(kind = kind.kind, name, "told the configuration whom to trust");
     Ok(Some(patched.metadata))
+}
+
+/// Removes a configuration that the manager has made. Gives back what is known of it where somebody else has made it, in
+/// which case it stays; `None` if it is not there any more.
+///
+/// # Errors
+/// That of a request.
+pub async fn remove(
+    client: &Client,
+    kind: &ApiKind,
+    name: &str,
+    namespace: &str,
+) -> Result<Option<ObjectMeta>, kube::Error> {
+    let api: Api<PartialObjectMeta<DynamicObject>> = kind.api(client, namespace);
+    let Some(found) = within(api.get_opt(name)).await? else { return Ok(None) };
+    if !is_ours(&found.metadata) {
+        return Ok(Some(found.metadata));
+    }
+    delete(&api, name, found.metadata).await?;
+    tracing::info!(kind = kind.kind, name, "deleted: admission is off");
+    Ok(None)
+}
+
+/// Deletes this very configuration, and not another one of its name.
+///
+/// # Errors
+/// That of the request.
+pub async fn delete(
+    api: &Api<PartialObjectMeta<DynamicObject>>,
+    name: &str,
+    found: ObjectMeta,
+) -> Result<(), kube::Error> {
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions { uid: found.uid, ..Preconditions::default() }),
+        ..DeleteParams::default()
+    };
+    match within(api.delete(name, &parameters)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => deleted.map(drop),
+    }
+}
+
+/// Whether the manager has made an object. What only got its `caBundle` from it was updated, and not applied.
+pub fn is_ours(metadata: &ObjectMeta) -> bool {
+    metadata.managed_fields.iter().flatten().any(|entry| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+    })
 }

@@ -17,9 +17,7 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{
     Api, Client,
-    api::{
-        DeleteParams, DynamicObject, ListParams, ObjectList, ObjectMeta, Patch, PatchParams, Preconditions,
-    },
+    api::{DynamicObject, ListParams, ObjectList, ObjectMeta, Patch, PatchParams},
     core::{ApiResource, PartialObjectMeta},
     runtime::{WatchStreamExt as _, watcher},
 };
@@ -98,11 +96,7 @@ async fn remove_webhooks(client: &Client, namespace: &str) {
             if !is_to_remove(&found.metadata, stays) {
                 return Ok(());
             }
-            let parameters = DeleteParams {
-                preconditions: Some(Preconditions { uid: found.metadata.uid, ..Preconditions::default() }),
-                ..DeleteParams::default()
-            };
-            within(api.delete(&name, &parameters)).await.map(drop)
+            static_webhook::delete(&api, &name, found.metadata).await
         };
         if let Err(error) = removed.await {
             tracing::warn!(name, %error, "a webhook configuration is not deleted");
@@ -112,12 +106,8 @@ async fn remove_webhooks(client: &Client, namespace: &str) {
 
 /// Whether a webhook configuration is the manager's, and nobody else will remove it.
 fn is_to_remove(metadata: &ObjectMeta, namespace_stays: bool) -> bool {
-    let managed = metadata.managed_fields.iter().flatten();
-    let ours = managed.into_iter().any(|entry| {
-        entry.manager.as_deref() == Some(names::FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
-    });
     let owned = metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty());
-    ours && !(owned && namespace_stays)
+    static_webhook::is_ours(metadata) && !(owned && namespace_stays)
 }
 
 /// Whether the operator's namespace is there to stay. One that cannot be looked at is not: the right to look at it goes

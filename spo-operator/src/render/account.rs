@@ -119,6 +119,10 @@ fn manager(place: &Where) -> Account {
         cluster: vec![
             // Which nodes there are, and what the agents' DaemonSet makes of their labels and taints.
             rule("", &["nodes"], READ),
+            // Takes off the taint of new nodes (`spec.scheduling.startupTaint`). The SPOD may ask for it at any time, and
+            // nobody can give the manager rights then, so the right is always there; a ValidatingAdmissionPolicy narrows
+            // it to this taint.
+            rule("", &["nodes"], &["patch"]),
             // The certificate authority for conversion.
             named(
                 "apiextensions.k8s.io",

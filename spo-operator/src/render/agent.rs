@@ -21,7 +21,7 @@ use spo_model::daemon::{DaemonSpec, EnricherSettings, LogSource, ObjectName};
 use super::{
     Environment,
     container::{add_probes, container, field, resources, variable},
-    data, object, own, pod_labels, pull_secrets, put, selector,
+    data, has_startup_taint, object, own, pod_labels, pull_secrets, put, selector, tolerate_startup_taint,
 };
 use crate::cluster::names;
 
@@ -153,6 +153,9 @@ impl Pod<'_> {
             "containers": containers.into_iter().map(|(container, _)| container).collect::<Vec<_>>(),
             "volumes": volumes,
         });
+        if has_startup_taint(self.spec) {
+            tolerate_startup_taint(&mut pod);
+        }
         put(&mut pod, "affinity", scheduling.and_then(|s| data(s.affinity.as_ref())));
         let secrets = pull_secrets(self.spec.image_pull_secrets.as_ref(), &self.environment.pull_secrets);
         put(&mut pod, "imagePullSecrets", secrets);

@@ -29,7 +29,8 @@ pub(super) fn files() -> Result<Vec<File>, FileError> {
     let mut all = vec![description()];
     all.push(template("crds", definitions())?);
     all.push(template("rbac", roles())?);
-    let mut policies: Vec<Part> = policy::own_node(NAMESPACE).into_iter().map(Part::always).collect();
+    let admission = policy::own_node(NAMESPACE).into_iter().chain(policy::startup_taint(NAMESPACE));
+    let mut policies: Vec<Part> = admission.map(Part::always).collect();
     policies.extend(
         policy::network(NAMESPACE).into_iter().map(|p| Part::when("$.Values.networkPolicy.enabled", p)),
     );
@@ -141,8 +142,10 @@ fn deployment(environment: &Environment) -> Value {
     let pod = &mut spec["template"]["spec"];
     pod["imagePullSecrets"] = json!(yaml("$.Values.imagePullSecrets"));
     pod["nodeSelector"] = json!(yaml("$.Values.nodeSelector"));
-    pod["tolerations"] = json!(yaml("$.Values.tolerations"));
+    pod["tolerations"] = json!(yaml("include \"spo.tolerations\" $ | fromJsonArray"));
     pod["affinity"] = json!(yaml("include \"spo.affinity\" $ | fromJson"));
+    pod["priorityClassName"] = json!(quoted("$.Values.priorityClassName"));
+    pod["topologySpreadConstraints"] = json!(yaml("$.Values.topologySpreadConstraints"));
     let container = &mut pod["containers"][0];
     let image = quoted("include \"spo.image\" $");
     container["image"] = json!(image);

@@ -12,14 +12,18 @@
 //! the definitions, and with them every profile, go first, and last the rights of the manager that releases them.
 
 use serde_json::{Value, json};
-use spo_model::{crd, daemon::DaemonSpec, kind::Scope};
+use spo_model::{
+    crd,
+    daemon::{DaemonSpec, SchedulingSettings},
+    kind::Scope,
+};
 
 use super::{
     Environment, account, chart,
     container::{add_probes, container, resources, variable},
     object, own, policy,
     replicas::MANAGER,
-    webhooks,
+    tolerate_startup_taint, webhooks,
 };
 use crate::cluster::names;
 
@@ -84,10 +88,13 @@ pub fn operator(environment: &Environment, webhook: Webhook) -> Vec<Value> {
         access.into_iter().partition(|object| object["kind"] == "ServiceAccount");
     objects.extend(accounts);
     objects.extend(policy::own_node(namespace));
+    objects.extend(policy::startup_taint(namespace));
     objects.extend(policy::network(namespace));
     objects.push(profiles(namespace));
     if webhook == Webhook::Static {
-        let spec = DaemonSpec::default();
+        // Its SPOD is not known yet, and may ask for the taint of new nodes.
+        let scheduling = SchedulingSettings { startup_taint: Some(true), ..SchedulingSettings::default() };
+        let spec = DaemonSpec { scheduling: Some(scheduling), ..DaemonSpec::default() };
         objects.extend(webhooks::workload(&spec, environment));
         objects.extend(webhooks::configurations(&spec, environment));
     }
@@ -171,6 +178,8 @@ pub(super) fn deployment(environment: &Environment, webhook: Webhook) -> Value {
     let volumes = json!([{ "name": "metrics-certificate", "secret": { "secretName": names::METRICS_SECRET,
         "optional": true, "defaultMode": 0o440 } }]);
     let mut deployment = MANAGER.deployment(&environment.namespace, container, volumes);
+    // Whoever takes the taint off cannot wait for that.
+    tolerate_startup_taint(&mut deployment["spec"]["template"]["spec"]);
     deployment["metadata"]["labels"]["app.kubernetes.io/version"] = json!(env!("CARGO_PKG_VERSION"));
     deployment
 }

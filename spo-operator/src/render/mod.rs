@@ -25,6 +25,7 @@ mod webhooks;
 
 use serde_json::{Map, Value, json};
 use spo_model::{
+    daemon::{DaemonSpec, ModeContradiction, WebhookMode, WebhookSettings},
     kind::{GROUP, Kind, Version},
     object::SecurityProfilesOperatorDaemon,
 };
@@ -104,6 +105,9 @@ pub enum RenderError {
     /// The kubelet's directory cannot be mounted.
     #[error("{0:?} is no absolute path without `..`")]
     KubeletDir(String),
+    /// The SPOD says two things about the webhook.
+    #[error(transparent)]
+    Webhook(#[from] ModeContradiction),
     /// What the chart's values became is no JSON object.
     #[error("SPO_SPOD is no JSON object: {0}")]
     Values(String),
@@ -123,8 +127,10 @@ pub fn spod(
         return Err(RenderError::KubeletDir(dir.clone()));
     }
     let mut objects = monitoring::services(environment);
-    let managed = spod.spec.webhook.as_ref().and_then(|webhook| webhook.static_config) != Some(true);
-    if managed {
+    let mode =
+        spod.spec.webhook.as_ref().map_or(Ok(WebhookMode::default()), WebhookSettings::effective_mode)?;
+    // Without admission too: it converts between versions.
+    if mode != WebhookMode::Static {
         objects.extend(webhooks::workload(&spod.spec, environment));
     }
     objects.push(agent::daemon_set(name, &spod.spec, environment));
@@ -136,7 +142,7 @@ pub fn spod(
             object["metadata"]["ownerReferences"] = json!([owner]);
         }
     }
-    if managed {
+    if mode == WebhookMode::Managed {
         objects.extend(webhooks::configurations(&spod.spec, environment));
     }
     Ok(objects)
@@ -242,6 +248,18 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
 /// A value as data; what cannot be is absent.
 fn data<T: serde::Serialize>(value: Option<&T>) -> Option<Value> {
     serde_json::to_value(value?).ok()
+}
+
+/// Lets a pod run on nodes whose agent is not ready yet.
+fn tolerate_startup_taint(pod: &mut Value) {
+    if let Some(tolerations) = pod["tolerations"].as_array_mut() {
+        tolerations.push(json!({ "key": names::STARTUP_TAINT, "operator": "Exists" }));
+    }
+}
+
+/// Whether the manager takes that taint off.
+fn has_startup_taint(spec: &DaemonSpec) -> bool {
+    spec.scheduling.as_ref().is_some_and(|scheduling| scheduling.startup_taint == Some(true))
 }
 
 /// References to Secrets for pulling, each once.

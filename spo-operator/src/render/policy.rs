@@ -71,6 +71,52 @@ pub(super) fn own_node(namespace: &str) -> Vec<Value> {
     vec![policy, binding]
 }
 
+/// The policy by which the manager takes the taint of new nodes off and does nothing else to a node, and its binding.
+pub(super) fn startup_taint(namespace: &str) -> Vec<Value> {
+    const NAME: &str = "spo-manager-takes-one-taint";
+    let taint = names::STARTUP_TAINT;
+    let account = format!("system:serviceaccount:{namespace}:{}", names::OPERATOR);
+    let mut policy =
+        object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", None, NAME, "manager");
+    let same = |path: &str, fields: &[&str]| {
+        let same = |field: &&str| format!("object.{path}.?{field} == oldObject.{path}.?{field}");
+        fields.iter().map(same).collect::<Vec<_>>().join(" && ")
+    };
+    let message = format!("the manager may take the taint {taint} off a node, and change nothing else");
+    let validation =
+        |expression: String| json!({ "expression": expression, "reason": "Forbidden", "message": message });
+    policy["spec"] = json!({
+        "failurePolicy": "Fail",
+        "matchConstraints": { "resourceRules": [{
+            "apiGroups": [""],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE", "DELETE"],
+            "resources": ["nodes", "nodes/*"],
+            "scope": "*",
+        }] },
+        "matchConditions": [
+            { "name": "the-manager", "expression": format!("request.userInfo.username == '{account}'") },
+        ],
+        "validations": [
+            validation("request.operation == 'UPDATE' && request.?subResource.orValue('') == ''".to_owned()),
+            validation(same("metadata", &["labels", "annotations", "finalizers", "ownerReferences"])),
+            // Every field of a NodeSpec but the taints.
+            validation(same(
+                "spec",
+                &["podCIDR", "podCIDRs", "providerID", "unschedulable", "configSource", "externalID"],
+            )),
+            validation(format!(
+                "object.spec.?taints.orValue([]) \
+                 == oldObject.spec.?taints.orValue([]).filter(taint, taint.key != '{taint}')"
+            )),
+        ],
+    });
+    let mut binding =
+        object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", None, NAME, "manager");
+    binding["spec"] = json!({ "policyName": NAME, "validationActions": ["Deny"] });
+    vec![policy, binding]
+}
+
 fn node_of(object: &str) -> String {
     format!(
         "(has({object}.spec) && has({object}.spec.nodeName) ? {object}.spec.nodeName : \

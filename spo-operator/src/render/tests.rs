@@ -52,8 +52,22 @@ fn specs() -> Vec<(&'static str, Value)> {
                     "limits": { "cpu": "500m", "memory": "512Mi" } },
             }),
         ),
+        ("startup-taint", json!({ "scheduling": { "startupTaint": true } })),
         ("insecure-metrics", json!({ "enableInsecureMetricsAccess": true })),
         ("static-webhook", json!({ "webhook": { "staticConfig": true } })),
+        ("webhook-disabled", json!({ "webhook": { "mode": "Disabled" } })),
+        (
+            "webhook-scheduling",
+            json!({
+                "tolerations": [{ "key": "agents", "operator": "Exists" }],
+                "webhook": { "scheduling": {
+                    "tolerations": [{ "key": "webhook", "operator": "Exists" }],
+                    "affinity": { "podAntiAffinity": {} },
+                    "nodeSelector": { "pool": "infra" },
+                    "priorityClassName": "system-cluster-critical",
+                } },
+            }),
+        ),
         (
             "webhook-options",
             json!({ "webhook": { "options": [{ "name": "binding.spo.io", "failurePolicy": "Ignore",
@@ -279,6 +293,93 @@ fn admission_and_conversion_are_asked_through_services_of_their_own() {
     }
 }
 
+/// The mode, as the old switch and as its own field say it.
+#[test]
+fn the_mode_decides_what_of_the_webhook_is_made() {
+    let made = |webhook: Value| {
+        let objects = render(json!({ "webhook": webhook }), &environment());
+        let is = |kind: &str, name: &str| {
+            objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+        };
+        let converts = is("Deployment", names::WEBHOOK) && is("Service", names::CONVERSION_SERVICE);
+        let admits = [
+            is("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+            is("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+        ];
+        (converts, admits)
+    };
+    assert_eq!(made(json!({})), (true, [true; 2]));
+    assert_eq!(made(json!({ "mode": "Managed", "staticConfig": false })), (true, [true; 2]));
+    assert_eq!(
+        made(json!({ "mode": "Disabled" })),
+        (true, [false; 2]),
+        "versions are converted without admission"
+    );
+    for of_the_manifest in [json!({ "mode": "Static" }), json!({ "staticConfig": true })] {
+        assert_eq!(made(of_the_manifest), (false, [false; 2]));
+    }
+    let both = with(json!({ "webhook": { "mode": "Disabled", "staticConfig": true } }));
+    let error = spod(&both, &environment()).expect_err("refused").to_string();
+    assert!(error.contains("spec.webhook.mode") && error.contains("spec.webhook.staticConfig"), "{error}");
+}
+
+/// What the SPOD does not say of the webhook's place is as without it.
+#[test]
+fn each_field_of_the_webhooks_place_stands_for_itself() {
+    let pod = |spec: Value| {
+        let objects = render(spec, &environment());
+        let pod = of_kind(&objects, "Deployment")["spec"]["template"]["spec"].clone();
+        ["tolerations", "affinity", "nodeSelector", "priorityClassName"].map(|field| pod[field].clone())
+    };
+    let plain = pod(json!({}));
+    assert!(plain[0].to_string().contains("control-plane") && plain[1]["podAntiAffinity"].is_object());
+    assert_eq!((&plain[2], &plain[3]), (&json!({ "kubernetes.io/os": "linux" }), &Value::Null));
+    let taint = |key: &str| json!([{ "key": key, "operator": "Exists" }]);
+    let both = json!({ "tolerations": taint("agents"), "webhook": { "scheduling": { "tolerations": taint("own") } } });
+    assert_eq!(pod(both)[0], taint("own"));
+    let none = json!({ "tolerations": taint("agents"), "webhook": { "scheduling": { "tolerations": [] } } });
+    assert_eq!(pod(none)[0], json!([]), "none are none");
+    let agents = json!({ "tolerations": taint("agents"), "webhook": { "scheduling": { "priorityClassName": "high" } } });
+    let [tolerations, affinity, nodes, priority] = pod(agents);
+    assert_eq!((tolerations, affinity, nodes), (taint("agents"), plain[1].clone(), plain[2].clone()));
+    assert_eq!(priority, "high");
+    let [_, affinity, nodes, _] =
+        pod(json!({ "webhook": { "scheduling": { "affinity": {}, "nodeSelector": { "pool": "infra" } } } }));
+    assert_eq!((affinity, nodes), (json!({}), json!({ "kubernetes.io/os": "linux", "pool": "infra" })));
+}
+
+/// Whatever else they tolerate.
+#[test]
+fn who_is_needed_on_a_new_node_tolerates_its_taint() {
+    let tolerate = |object: &Value| {
+        let tolerations = &object["spec"]["template"]["spec"]["tolerations"];
+        let ours =
+            json!({ "key": "security-profiles-operator.x-k8s.io/agent-not-ready", "operator": "Exists" });
+        tolerations.as_array().expect("a list").contains(&ours)
+    };
+    let own = json!([{ "key": "own", "operator": "Exists" }]);
+    for (spec, expected) in [
+        (json!({}), false),
+        (json!({ "scheduling": { "startupTaint": false } }), false),
+        (json!({ "scheduling": { "startupTaint": true } }), true),
+        (json!({ "scheduling": { "startupTaint": true, "tolerations": own } }), true),
+        (
+            json!({ "scheduling": { "startupTaint": true }, "webhook": { "scheduling": { "tolerations": [] } } }),
+            true,
+        ),
+    ] {
+        let objects = render(spec.clone(), &environment());
+        for kind in ["DaemonSet", "Deployment"] {
+            assert_eq!(tolerate(of_kind(&objects, kind)), expected, "{kind} of {spec}");
+        }
+    }
+    for webhook in [manifests::Webhook::Managed, manifests::Webhook::Static] {
+        let objects = manifests::operator(&environment(), webhook);
+        let deployments: Vec<&Value> = objects.iter().filter(|o| o["kind"] == "Deployment").collect();
+        assert!(!deployments.is_empty() && deployments.into_iter().all(tolerate), "{webhook:?}");
+    }
+}
+
 /// What the webhook does not watch it cannot answer for.
 #[test]
 fn only_namespaces_that_are_looked_at_are_asked_about() {
@@ -450,6 +551,8 @@ fn rights_are_narrow() {
                         assert!(!cluster_wide && (!rule["resourceNames"].is_null() || verbs == ["create"]));
                     }
                     "pods" => assert!(!writes, "{name} writes pods"),
+                    // For a taint alone; see `policy::startup_taint`.
+                    "nodes" if name == names::OPERATOR => assert!(!writes || verbs == ["patch"]),
                     "nodes" | "namespaces" => assert!(!writes, "{name} writes {resource}"),
                     "escalate" | "bind" | "impersonate" => panic!("{name}: {resource}"),
                     _ => {}

@@ -18,9 +18,9 @@ use spo_model::{
 use super::{
     Environment,
     container::{add_probes, container, resources},
-    data, object, pull_secrets, put,
+    data, has_startup_taint, object, pull_secrets, put,
     replicas::WEBHOOK,
-    service_ca,
+    service_ca, tolerate_startup_taint,
 };
 use crate::cluster::names;
 
@@ -90,7 +90,18 @@ fn deployment(spec: &DaemonSpec, environment: &Environment) -> Value {
         "secret": { "secretName": names::WEBHOOK_SECRET, "defaultMode": 0o440 } }]);
     let mut deployment = WEBHOOK.deployment(&environment.namespace, container, volumes);
     let pod = &mut deployment["spec"]["template"]["spec"];
-    put(pod, "tolerations", spec.scheduling.as_ref().and_then(|s| data(s.tolerations.as_ref())));
+    let of_agents = spec.scheduling.as_ref().and_then(|s| s.tolerations.as_ref());
+    let own = spec.webhook.as_ref().and_then(|webhook| webhook.scheduling.as_ref());
+    put(pod, "tolerations", data(own.and_then(|own| own.tolerations.as_ref()).or(of_agents)));
+    if has_startup_taint(spec) {
+        // It converts what the first agents of a cluster read.
+        tolerate_startup_taint(pod);
+    }
+    put(pod, "affinity", own.and_then(|own| data(own.affinity.as_ref())));
+    put(pod, "priorityClassName", own.and_then(|own| data(own.priority_class_name.as_ref())));
+    for (label, value) in own.iter().flat_map(|own| own.node_selector.iter().flatten()) {
+        pod["nodeSelector"][label] = json!(value);
+    }
     put(pod, "imagePullSecrets", pull_secrets(spec.image_pull_secrets.as_ref(), &environment.pull_secrets));
     deployment
 }

@@ -1,8 +1,10 @@
 //! The manager on a real API server: the real binary, simulated nodes, and what it writes.
 
+mod admission_off;
 mod certificates;
 mod platform;
 mod static_webhook;
+mod taint;
 
 use std::{
     collections::BTreeMap,

@@ -10,8 +10,10 @@ use spo_tests::{
 
 use crate::{SPOD, profile};
 
-const MUTATING: Named<'_> = ("mutatingwebhookconfiguration", "", "spo-mutating-webhook-configuration");
-const VALIDATING: Named<'_> = ("validatingwebhookconfiguration", "", "spo-validating-webhook-configuration");
+pub(crate) const MUTATING: Named<'_> =
+    ("mutatingwebhookconfiguration", "", "spo-mutating-webhook-configuration");
+pub(crate) const VALIDATING: Named<'_> =
+    ("validatingwebhookconfiguration", "", "spo-validating-webhook-configuration");
 
 /// A configuration without whom to trust, and whether all of it trusts somebody.
 fn taken_apart(mut configuration: Value) -> (Value, bool) {
