@@ -128,7 +128,7 @@ async fn release(client: &Client, settings: &Settings) {
             let one = |profile: PartialObjectMeta<DynamicObject>| async move {
                 let namespace = profile.metadata.namespace.as_deref().and_then(|name| name.parse().ok());
                 let api = watch.resource.api(client.clone(), settings.scope, namespace.as_ref());
-                release_one(&api, &profile).await;
+                release_one(&api, profile).await;
             };
             stream::iter(list.items).for_each_concurrent(AT_ONCE, one).await;
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -169,25 +169,58 @@ async fn listed(
     }
 }
 
-async fn release_one(api: &Api<DynamicObject>, profile: &PartialObjectMeta<DynamicObject>) {
-    let (Some(name), Some(finalizers)) = (&profile.metadata.name, &profile.metadata.finalizers) else {
-        return;
-    };
+/// Takes the finalizer off one profile. Everybody writes at this moment: what the manager has sent before still arrives, and
+/// the API server marks one object after the other as being deleted. So a conflict is tried again.
+async fn release_one(api: &Api<DynamicObject>, profile: PartialObjectMeta<DynamicObject>) {
+    let name = profile.metadata.name.clone().unwrap_or_default();
+    let mut metadata = profile.metadata;
+    let mut pauses = [0, 20, 100, 400, 800, 1600].into_iter().map(Duration::from_millis);
+    while let Some(patch) = release_patch(&metadata) {
+        let patched = within(api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))).await;
+        let Err(error) = patched else { return };
+        let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+        match pauses.next().filter(|_| code != 403) {
+            _ if code == 404 => return,
+            Some(pause) => sleep(pause).await,
+            None => {
+                tracing::warn!(profile = name, %error, "a profile is not released");
+                return;
+            }
+        }
+        match within(api.get_metadata_opt(&name)).await {
+            Ok(Some(found)) => metadata = found.metadata,
+            Ok(None) => return,
+            Err(error) => tracing::debug!(profile = name, %error, "a profile cannot be looked at"),
+        }
+    }
+}
+
+/// What takes our finalizer off a profile and leaves those of others; `None` if it is not there.
+fn release_patch(metadata: &ObjectMeta) -> Option<serde_json::Value> {
+    let finalizers = metadata.finalizers.as_ref()?;
     let rest: Vec<&String> = finalizers.iter().filter(|one| *one != names::IN_USE_FINALIZER).collect();
-    if rest.len() == finalizers.len() {
-        return;
-    }
-    let version = &profile.metadata.resource_version;
-    let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": version } });
-    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
-    if let Err(error) = within(api.patch_metadata(name, &parameters, &patch)).await {
-        tracing::warn!(profile = name, %error, "a profile is not released");
-    }
+    let version = &metadata.resource_version;
+    (rest.len() < finalizers.len())
+        .then(|| json!({ "metadata": { "finalizers": rest, "resourceVersion": version } }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_finalizer_is_taken_off_and_only_from_the_version_that_was_seen() {
+        let metadata = |finalizers: &[&str]| -> ObjectMeta {
+            serde_json::from_value(json!({ "finalizers": finalizers, "resourceVersion": "7" }))
+                .expect("metadata")
+        };
+        let ours = names::IN_USE_FINALIZER;
+        let patch = release_patch(&metadata(&["other", ours]));
+        let wanted = json!({ "metadata": { "finalizers": ["other"], "resourceVersion": "7" } });
+        assert_eq!(patch, Some(wanted));
+        assert_eq!(release_patch(&metadata(&["other"])), None);
+        assert_eq!(release_patch(&ObjectMeta::default()), None);
+    }
 
     #[test]
     fn webhook_configurations_are_left_to_whoever_takes_them_along() {
