@@ -16,6 +16,9 @@ pub struct ProfileBindingSpec {
     /// The image of the containers that get it, compared as text; `*` is a fallback for the whole pod.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub image: String,
+    /// What happens where a pod sets a profile of this kind itself; absent means `Override`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_conflict: Option<OnConflict>,
     /// Restricts the binding to some pods; absent or empty means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_selector: Option<LabelSelector>,
@@ -30,6 +33,22 @@ pub struct ProfileRef {
     /// Its name.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub name: String,
+}
+
+text_enum! {
+    /// What a binding does where the author of a pod has set a profile of its kind himself, in a container or, for the
+    /// containers that leave it out, in the pod.
+    #[derive(Default)]
+    pub enum OnConflict {
+        /// The binding's profile replaces it: nobody evades the binding.
+        #[default]
+        Override = "Override",
+        /// It stays, and only what says nothing is filled in. For defaults, not for enforcement: a pod that says
+        /// `Unconfined` runs unconfined.
+        Keep = "Keep",
+        /// The pod is refused, unless it says the same profile.
+        Deny = "Deny",
+    }
 }
 
 text_enum! {

@@ -279,6 +279,26 @@ fn the_startup_taint_survives_the_old_version() {
 }
 
 #[test]
+fn what_a_binding_does_on_a_conflict_survives_the_old_version() {
+    for word in ["Override", "Keep", "Deny"] {
+        let mut spec = minimal(Kind::ProfileBinding);
+        spec["onConflict"] = json!(word);
+        let v1 = document("ProfileBinding", "v1", spec.clone());
+        let mut old = convert(&v1, Version::V1alpha1).expect("converts");
+        assert_eq!(old["spec"], minimal(Kind::ProfileBinding));
+        assert_eq!(convert(&old, Version::V1).expect("converts"), v1);
+        // Somebody changes the image through the old version: what was refused must not pass.
+        old["spec"]["image"] = json!("other");
+        assert_eq!(convert(&old, Version::V1).expect("converts")["spec"]["onConflict"], word);
+        // The old version never had the field.
+        assert_eq!(problems("ProfileBinding", "v1alpha1", spec)[0].path.to_string(), "spec.onConflict");
+    }
+    let mut spec = minimal(Kind::ProfileBinding);
+    spec["onConflict"] = json!("keep");
+    assert_eq!(problems("ProfileBinding", "v1", spec)[0].path.to_string(), "spec.onConflict");
+}
+
+#[test]
 fn the_eight_security_fields_of_the_spod_survive_the_old_version() {
     let spec = json!({
         "selinux": { "options": {

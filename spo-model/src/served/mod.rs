@@ -113,7 +113,8 @@ const RECORDING: &[Difference] = &[
     WORKLOADS,
 ];
 
-const BINDING: &[Difference] = &[Hidden { at: "spec.podSelector" }, WORKLOADS];
+const BINDING: &[Difference] =
+    &[Hidden { at: "spec.podSelector" }, Hidden { at: "spec.onConflict" }, WORKLOADS];
 
 const NODE_STATUS: &[Difference] = &[
     Hidden { at: "status.observedGeneration" },

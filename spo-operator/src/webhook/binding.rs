@@ -1,7 +1,8 @@
 //! Binding: which profile each container of a new pod runs under.
 //!
-//! A binding is an enforcement, so what it says replaces what the pod says, and the pod's author is told. For each
-//! container and each field of the security context (seccomp, SELinux, AppArmor) the first of these decides:
+//! A binding is an enforcement, so what it says replaces what the pod says, and the pod's author is told; unless its
+//! `onConflict` says otherwise, see below. For each container and each field of the security context (seccomp, SELinux,
+//! AppArmor) the first of these decides:
 //!
 //! 1. a binding whose image is written exactly as the container's;
 //! 2. a binding whose image means the same ([`Reference`]);
@@ -9,9 +10,21 @@
 //!
 //! Two bindings of one rank: the first by name, with a warning that names the other.
 //!
-//! A binding whose profile does not exist refuses the pod. A profile that exists and is not installed does not: no
-//! container is started with a seccomp file, an AppArmor profile or an SELinux type that its node does not have, so
-//! nothing runs unconfined, and it starts once the node has it. The names of AppArmor and SELinux are those of the
+//! What is left out is always filled in. Where the pod's author has set the field himself, in the container or for all
+//! containers that leave it out in the pod, the `onConflict` of the binding that decides counts:
+//!
+//! | `onConflict` | what the author says |
+//! | --- | --- |
+//! | `Override`, the default | is replaced |
+//! | `Keep` | stays, whatever it is: a default and no enforcement, since a pod that says `Unconfined` evades it |
+//! | `Deny` | refuses the pod, unless it is the same profile |
+//!
+//! The pod's field does not count as the author's where it says what the binding to `*` says: that binding may have put
+//! it there. What an overriding `*` puts there also holds for containers whose own binding keeps.
+//!
+//! A binding whose profile does not exist refuses the pods that need it. A profile that exists and is not installed does
+//! not: no container is started with a seccomp file, an AppArmor profile or an SELinux type that its node does not have,
+//! so nothing runs unconfined, and it starts once the node has it. The names of AppArmor and SELinux are those of the
 //! node, though, whatever the namespace: a pod is refused while another profile has the name or is to get it
 //! ([`Index::name_of_another`]), since it would run under that one.
 //!
@@ -20,11 +33,14 @@
 //! Requests that are looked at: CREATE of pods, and UPDATE of `pods/ephemeralcontainers`, where the containers that
 //! come in addition are treated as if they had been there from the start.
 
+mod author;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use spo_model::status::ProfileState;
+use spo_model::{binding::OnConflict, status::ProfileState};
 
+use self::author::Said;
 use super::{
     image::Reference,
     index::{Absent, Binding, BoundImage, Index, Profile, Slot},
@@ -71,10 +87,12 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
     let mut work = Work {
         request,
         index,
+        bindings: &bindings,
         pod: request.object.clone(),
         whole,
         warnings: Vec::new(),
         refusals: BTreeMap::new(),
+        conflicts: BTreeMap::new(),
         audit: Vec::new(),
     };
     work.warnings.extend(bindings.unused.iter().cloned());
@@ -169,18 +187,28 @@ impl<'a> Bindings<'a> {
 struct Work<'a> {
     request: &'a Request,
     index: &'a Index,
+    bindings: &'a Bindings<'a>,
     pod: Value,
     /// Whether the pod itself is being made, so that all of it can be changed.
     whole: bool,
     warnings: Vec<String>,
     /// Why the pod is refused, once per binding however many containers it is about.
     refusals: BTreeMap<String, String>,
+    /// What the pod says and a binding denies, by the binding and the place.
+    conflicts: BTreeMap<(String, String), String>,
     audit: Vec<String>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     fn confine_pod(&mut self, slot: Slot, binding: &Binding) {
+        let said = Said::of_pod(&self.request.object, slot);
+        if self.keeps(slot, binding, said.as_ref(), "pod") {
+            return;
+        }
         let Some(profile) = self.resolve(binding, "the pod") else { return };
+        if self.denies(slot, binding, &profile, said.as_ref(), "the pod") {
+            return;
+        }
         let before = pod::field(&self.pod["spec"], slot).cloned();
         if let Some(spec) = self.pod.get_mut("spec")
             && !pod::says(before.as_ref(), slot, &profile.usage)
@@ -195,7 +223,14 @@ impl Work<'_> {
     fn confine_container(&mut self, slot: Slot, list: &str, i: usize, container: &Value, found: &Found<'_>) {
         let name = pod::name(container);
         let who = format!("container {:?}", clip(name, 63));
+        let said = self.author_says(slot, list, i, found.binding);
+        if self.keeps(slot, found.binding, said.as_ref(), name) {
+            return;
+        }
         let Some(profile) = self.resolve(found.binding, &who) else { return };
+        if self.denies(slot, found.binding, &profile, said.as_ref(), &who) {
+            return;
+        }
         let own = pod::field(container, slot);
         let annotated = self.whole && pod::old_annotation(&self.pod, slot, name).is_some();
         let of_pod = pod::field(&self.pod["spec"], slot);
@@ -220,6 +255,56 @@ impl Work<'_> {
             pod::confine_annotation(&mut self.pod, slot, Some(name), &profile.usage);
         }
         self.audit.push(format!("{name} {} {} by {}", profile.kind, profile.key, found.binding.name));
+    }
+
+    /// What the pod's author says about a container, if its binding asks for that.
+    fn author_says(&self, slot: Slot, list: &str, i: usize, binding: &Binding) -> Option<Said<'a>> {
+        if binding.on_conflict == OnConflict::Override {
+            return None;
+        }
+        let pod = &self.request.object;
+        let own = Said::of_container(pod, slot, (list, i), self.whole);
+        if own.is_some() || pod::field(&pod["spec"][list][i], slot).is_some() {
+            return own;
+        }
+        let said = Said::of_pod(pod, slot)?;
+        let any = self.bindings.any(slot);
+        let bound = any.and_then(|any| self.index.profile(&self.request.namespace, any.kind, &any.profile));
+        (!bound.is_some_and(|profile| said.is(slot, profile))).then_some(said)
+    }
+
+    /// Whether a binding leaves what the author says.
+    fn keeps(&mut self, slot: Slot, binding: &Binding, said: Option<&Said<'_>>, name: &str) -> bool {
+        let Some(said) = said.filter(|_| binding.on_conflict == OnConflict::Keep) else { return false };
+        let meaning = clip(&said.meaning, 64);
+        self.audit.push(format!("{name} keeps the {} {meaning:?} despite {}", slot.name(), binding.name));
+        true
+    }
+
+    /// Whether a binding refuses what the author says.
+    fn denies(
+        &mut self,
+        slot: Slot,
+        binding: &Binding,
+        profile: &Profile,
+        said: Option<&Said<'_>>,
+        who: &str,
+    ) -> bool {
+        let conflict = said.filter(|said| binding.on_conflict == OnConflict::Deny && !said.is(slot, profile));
+        let Some(said) = conflict else { return false };
+        let key = (binding.name.clone(), said.place.clone());
+        self.conflicts.entry(key).or_insert_with(|| {
+            format!(
+                "ProfileBinding {}/{} gives {who} the {} {:?}, but {} says {:?}; leave that out, or say the same",
+                self.request.namespace,
+                binding.name,
+                slot.name(),
+                profile.usage,
+                said.place,
+                clip(&said.meaning, 64),
+            )
+        });
+        true
     }
 
     /// The profile of a binding, if a pod may run under it.
@@ -278,9 +363,13 @@ impl Work<'_> {
     }
 
     fn answer(self) -> Answer {
-        if !self.refusals.is_empty() {
-            let message = self.refusals.into_values().collect::<Vec<_>>().join("\n");
-            return Answer { warnings: self.warnings, ..Answer::forbid(message) };
+        if !self.refusals.is_empty() || !self.conflicts.is_empty() {
+            let more = self.conflicts.len().saturating_sub(CONFLICTS);
+            let more =
+                (more > 0).then(|| format!("and {more} more places say something else than their binding"));
+            let conflicts = self.conflicts.into_values().take(CONFLICTS);
+            let lines: Vec<_> = self.refusals.into_values().chain(conflicts).chain(more).collect();
+            return Answer { warnings: self.warnings, ..Answer::forbid(lines.join("\n")) };
         }
         let mut audit = BTreeMap::new();
         if !self.audit.is_empty() {
@@ -290,6 +379,9 @@ impl Work<'_> {
         Answer { refusal: None, patch, warnings: self.warnings, audit }
     }
 }
+
+/// So many conflicts are told one by one.
+const CONFLICTS: usize = 10;
 
 /// A pod can have a thousand containers; an entry of the audit log should not.
 const AUDIT_LENGTH: usize = 2048;

@@ -11,7 +11,7 @@ use std::{
 
 use spo_model::{
     Severity, State,
-    binding::BoundKind,
+    binding::{BoundKind, OnConflict},
     kind::{Kind, Scope},
     kubernetes::LabelSelector,
     names::{NamespaceName, ProfileKey},
@@ -81,6 +81,8 @@ pub struct Binding {
     pub profile: String,
     /// The images.
     pub image: BoundImage,
+    /// What happens where a pod says something else.
+    pub on_conflict: OnConflict,
     selector: Option<LabelSelector>,
 }
 
@@ -329,7 +331,8 @@ impl Index {
                 };
                 let profile = binding.spec.profile_ref.name.clone();
                 let selector = binding.spec.pod_selector.clone();
-                let compiled = Binding { name, kind, slot, profile, image, selector };
+                let on_conflict = binding.spec.on_conflict.unwrap_or_default();
+                let compiled = Binding { name, kind, slot, profile, image, on_conflict, selector };
                 self.bindings.entry(namespace).or_default().push(compiled);
             }
             (reason, _) => {

@@ -157,7 +157,8 @@ fn annotation_key(slot: Slot, container: Option<&str>) -> Option<String> {
     }
 }
 
-const fn field_name(slot: Slot) -> &'static str {
+/// The field of a security context, by name.
+pub(super) const fn field_name(slot: Slot) -> &'static str {
     match slot {
         Slot::Seccomp => "seccompProfile",
         Slot::Selinux => "seLinuxOptions",

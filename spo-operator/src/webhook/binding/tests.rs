@@ -1,3 +1,5 @@
+mod conflicts;
+
 use proptest::prelude::*;
 use serde_json::json;
 use spo_model::{kind::Kind, object::AnyObject};
