@@ -248,6 +248,32 @@ fn base_prints_the_effective_profile_with_origins() {
 }
 
 #[test]
+fn a_base_of_another_namespace_has_to_be_shared() {
+    let profile = |name: &str, metadata: &str, call: &str, more: &str| {
+        format!(
+            "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SeccompProfile\nmetadata: {{name: {name}, \
+             {metadata}}}\nspec:\n  defaultAction: SCMP_ACT_ERRNO\n{more}  syscalls:\n  - action: SCMP_ACT_ALLOW\n    \
+             names: [{call}]\n"
+        )
+    };
+    let user = profile("web", "namespace: shop", "read", "  baseProfileName: bases/floor\n");
+    let with = |label: &str| {
+        let dir = folder();
+        let floor = profile("floor", &format!("namespace: bases{label}"), "mount", "");
+        let path = file(&dir, "all.yaml", &format!("{user}---\n{floor}"));
+        (dir, path)
+    };
+    let (_dir, hidden) = with("");
+    let check = spoc(&["check", &hidden]);
+    assert_eq!(code(&check), Some(1), "{}", stdout(&check));
+    let said = stdout(&check) + &stderr(&check);
+    assert!(said.contains("bases/floor is not there or not shared"), "{said}");
+    let (_dir, shared) = with(", labels: {spo.x-k8s.io/share-base: \"true\"}");
+    let check = spoc(&["check", &shared]);
+    assert_eq!(code(&check), Some(0), "{}", stdout(&check) + &stderr(&check));
+}
+
+#[test]
 fn install_and_remove_below_a_folder() {
     let node = folder();
     let root = node.path().to_str().expect("text");

@@ -28,6 +28,9 @@ checked_string! {
     }
 }
 
+/// The label by which the owner of a SeccompProfile lets profiles of other namespaces build on it, with the value `true`.
+pub const SHARE_BASE_LABEL: &str = "spo.x-k8s.io/share-base";
+
 /// What identifies a profile of some kind: its name, and its namespace where profiles have one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProfileKey {
@@ -240,7 +243,11 @@ pub(crate) fn check_subdomain(text: &str) -> Result<(), &'static str> {
     }
 }
 
-fn check_label(text: &str) -> Result<(), &'static str> {
+/// Checks a DNS-1123 label: what Kubernetes takes as the name of a namespace.
+///
+/// # Errors
+/// Says what the rule is.
+pub(crate) fn check_label(text: &str) -> Result<(), &'static str> {
     if text.len() <= 63 && is_label_text(text) {
         Ok(())
     } else {

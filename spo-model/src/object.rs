@@ -10,7 +10,7 @@ use crate::{
     binding::ProfileBindingSpec,
     daemon::{DaemonSpec, DaemonStatus, ObjectName},
     kind::Kind,
-    names::{NamespaceName, ProfileKey},
+    names::{NamespaceName, ProfileKey, SHARE_BASE_LABEL},
     node_status::{NodeStatusSpec, NodeStatusStatus},
     recording::{ActiveWorkloads, ProfileRecordingSpec},
     seccomp::{SeccompProfileSpec, SeccompProfileStatus},
@@ -60,6 +60,11 @@ impl Metadata {
     /// (label `spo.x-k8s.io/partial`, any value).
     pub fn is_partial(&self) -> bool {
         self.label(PARTIAL_LABEL).is_some()
+    }
+
+    /// Whether profiles of other namespaces may build on it (label [`SHARE_BASE_LABEL`] with the value `true`).
+    pub fn shares_base(&self) -> bool {
+        self.label(SHARE_BASE_LABEL) == Some("true")
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     State,
+    names::{ProfileKey, check_label, check_subdomain},
     status::{Condition, ProfileState},
     text_enum::{checked_string, text_enum},
 };
@@ -23,7 +24,7 @@ pub struct SeccompProfileSpec {
     #[cfg_attr(feature = "schema", schemars(default))]
     pub state: State,
     /// Another SeccompProfile by name, or `oci://` and an artifact reference, whose syscalls this profile
-    /// inherits.
+    /// inherits. `<namespace>/<name>` is one of another namespace; it needs the label `spo.x-k8s.io/share-base: "true"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_profile_name: Option<BaseProfileName>,
     /// What happens to a syscall that no rule matches.
@@ -244,7 +245,8 @@ checked_string! {
 }
 
 checked_string! {
-    /// The name of a base profile: a SeccompProfile's name, or `oci://` and an artifact reference.
+    /// The name of a base profile: a SeccompProfile's name, `<namespace>/<name>` of one that another namespace shares,
+    /// or `oci://` and an artifact reference.
     pub struct BaseProfileName: check_base_profile_name, {
         "type": "string", "minLength": 1, "maxLength": 1024
     }
@@ -254,6 +256,21 @@ impl BaseProfileName {
     /// The artifact reference without `oci://`, `None` for the name of a profile in the cluster.
     pub fn oci_reference(&self) -> Option<&str> {
         self.as_str().strip_prefix("oci://")
+    }
+
+    /// The profile that is meant where the namespace is said, `None` for a name alone and for an artifact.
+    pub fn key(&self) -> Option<ProfileKey> {
+        if self.oci_reference().is_some() {
+            return None;
+        }
+        let (namespace, name) = self.as_str().split_once('/')?;
+        ProfileKey::new(Some(namespace), name).ok()
+    }
+
+    /// The name of the profile in the cluster, without its namespace; `None` for an artifact.
+    pub fn profile_name(&self) -> Option<&str> {
+        let name = self.as_str().split_once('/').map_or(self.as_str(), |(_, name)| name);
+        self.oci_reference().is_none().then_some(name)
     }
 }
 
@@ -514,7 +531,16 @@ fn check_base_profile_name(text: &str) -> Result<(), &'static str> {
         Some("") => Err("an artifact reference has to follow oci://"),
         Some(reference) if text.len() <= 1024 && reference.bytes().all(|b| b.is_ascii_graphic()) => Ok(()),
         Some(_) => Err("an artifact reference has at most 1024 printable ASCII characters and no blank"),
-        None => crate::names::check_subdomain(text),
+        None => match text.split_once('/') {
+            None => check_subdomain(text),
+            Some((namespace, name)) if check_label(namespace).is_ok() && check_subdomain(name).is_ok() => {
+                Ok(())
+            }
+            Some(_) => {
+                Err("want the name of a SeccompProfile, <namespace>/<name> of one in another namespace, or \
+                            oci:// and an artifact reference")
+            }
+        },
     }
 }
 

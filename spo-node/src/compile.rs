@@ -23,6 +23,8 @@ pub struct Library {
     seccomp: BTreeMap<ProfileKey, SeccompProfile>,
     selinux: BTreeMap<ProfileKey, SelinuxProfile>,
     shared: Option<NamespaceName>,
+    /// The only namespaces whose profiles can be here; `None` for all.
+    seen: Option<Vec<NamespaceName>>,
 }
 
 impl Library {
@@ -30,6 +32,12 @@ impl Library {
     /// profiles that it brings in its own.
     pub fn sharing(namespace: NamespaceName) -> Self {
         Self { shared: Some(namespace), ..Self::default() }
+    }
+
+    /// The same for who is restricted to some namespaces: a base elsewhere is not missing, but out of sight.
+    #[must_use]
+    pub fn seeing(self, namespaces: Option<Vec<NamespaceName>>) -> Self {
+        Self { seen: namespaces, ..self }
     }
 
     /// Where a profile of a namespace looks for what it builds on: at home, then where there is no namespace, then
@@ -68,6 +76,14 @@ impl Library {
 impl BaseProfiles for Library {
     fn local(&self, user: &ProfileKey, name: &str) -> Option<&SeccompProfile> {
         self.find(&self.seccomp, user.namespace.as_ref(), name)
+    }
+
+    fn named(&self, key: &ProfileKey) -> Option<&SeccompProfile> {
+        self.seccomp.get(key)
+    }
+
+    fn sees(&self, namespace: &NamespaceName) -> bool {
+        self.seen.as_ref().is_none_or(|seen| seen.contains(namespace))
     }
 
     fn remote(&self, reference: &str) -> Result<&SeccompProfile, String> {

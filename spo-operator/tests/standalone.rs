@@ -193,6 +193,25 @@ fn a_cycle_of_bases_is_printed() {
 }
 
 #[test]
+fn a_base_of_another_namespace_has_to_be_shared() {
+    let user = seccomp("user", "read").replace("spec:\n", "spec:\n  baseProfileName: bases/floor\n");
+    let floor = seccomp("floor", "mount").replace("namespace: ns", "namespace: bases");
+    let bench = Bench::new(&[("all.yaml", &format!("{user}---\n{floor}"))]);
+    let output = bench.run();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("the base profile bases/floor is not there or not shared"), "{text}");
+    assert!(!files(bench.node.path()).contains_key(&path_of("user")));
+    let label = "namespace: bases, labels: {spo.x-k8s.io/share-base: \"true\"}";
+    bench.write("all.yaml", &format!("{user}---\n{}", floor.replace("namespace: bases", label)));
+    assert!(bench.run().status.success());
+    assert!(files(bench.node.path())[&path_of("user")].0.contains("mount"));
+    // What is on a host stays as it was when the base is not shared any more.
+    bench.write("all.yaml", &format!("{user}---\n{floor}"));
+    assert!(!bench.run().status.success());
+    assert!(files(bench.node.path())[&path_of("user")].0.contains("mount"));
+}
+
+#[test]
 fn a_file_of_200_mb_is_not_read() {
     let bench = Bench::new(&[]);
     let file = fs::File::create(bench.manifests.path().join("x.yaml")).expect("creates");

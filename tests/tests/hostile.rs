@@ -81,7 +81,7 @@ fn a_profile_stays_in_its_namespace() -> Outcome {
         apply_as(&operator, "editor-tenant", &object("SeccompProfile", "other", "secret", &calls(&["read"])));
     assert!(refused.is_err_and(|said| said.contains("forbidden")), "RBAC keeps namespaces apart");
 
-    // A base of another namespace is none, however it is written.
+    // A base of another namespace that does not share it is none, however it is written.
     operator.apply(&object("SeccompProfile", "other", "hidden", &calls(&["bpf", "mount"])))?;
     operator.until("it is there", ("seccompprofiles", "other", "hidden"), |p| {
         p["status"]["status"] == "Installed"

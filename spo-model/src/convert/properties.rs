@@ -147,7 +147,7 @@ fn text(schema: &Value, place: &str) -> BoxedStrategy<String> {
         return fixed(&["read", "write", "openat", "clone3", "socket", "futex"]);
     }
     if place.ends_with("baseProfileName") {
-        return fixed(&["runc-v1.4.0", "oci://registry.example/base:v1"]);
+        return fixed(&["runc-v1.4.0", "bases/runc-v1.4.0", "oci://registry.example/base:v1"]);
     }
     if place.ends_with("conditions[].type") {
         return fixed(&["Ready", "example.org/Checked"]);

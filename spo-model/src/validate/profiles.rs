@@ -27,7 +27,7 @@ pub(super) fn seccomp(profile: &SeccompProfile, problems: &mut Vec<Diagnostic>) 
         );
     }
     if let (Some(base), Some(key)) = (&profile.spec.base_profile_name, key(&profile.metadata))
-        && base.as_str() == key.name.as_str()
+        && (base.as_str() == key.name.as_str() || base.key().as_ref() == Some(&key))
     {
         let message = format!("the profile is its own base: {key} → {key}");
         problems.push(Diagnostic::error("base-cycle", spec.key("baseProfileName"), message));

@@ -66,6 +66,20 @@ fn seccomp_rules() {
 }
 
 #[test]
+fn a_profile_is_its_own_base_with_or_without_its_namespace() {
+    let found = |base: &str| {
+        let document = json!({ "apiVersion": format!("{GROUP}/v1"), "kind": "SeccompProfile",
+            "metadata": { "name": "x", "namespace": "shop" },
+            "spec": { "defaultAction": "SCMP_ACT_ERRNO", "baseProfileName": base } });
+        let object = decode(&document).unwrap_or_else(|e| panic!("{e:?}")).object;
+        validate(&object).into_iter().map(|d| d.code).collect::<Vec<_>>()
+    };
+    assert_eq!(found("shop/x"), ["base-cycle"]);
+    assert_eq!(found("x"), ["base-cycle"]);
+    assert!(found("other/x").is_empty());
+}
+
+#[test]
 fn selinux_rules() {
     let of = |name: &str, spec: Value| findings_of(Kind::SelinuxProfile, name, &spec);
     assert_eq!(of("good-1", json!({ "allow": { "@self": { "file": ["read"] } } })), Vec::<String>::new());

@@ -190,6 +190,12 @@ impl<T: From<Value>> Cache<T> {
         self.watches.iter().find(|watch| watch.resource == resource)?.namespace.as_ref()
     }
 
+    /// The namespaces to which the watches of a resource are restricted, `None` if they are not.
+    pub fn namespaces_of(&self, resource: Resource) -> Option<Vec<NamespaceName>> {
+        let of = self.watches.iter().filter(|watch| watch.resource == resource);
+        of.map(|watch| watch.namespace.clone()).collect()
+    }
+
     /// What there is.
     pub fn entries(&self) -> impl Iterator<Item = (Resource, &Name, &T)> {
         self.objects

@@ -31,12 +31,23 @@ impl<'a> Bases<'a> {
 
     /// Stands for all of them.
     pub(super) fn number(&self) -> u64 {
-        let each = self.0.iter().map(|(s, _)| (s.resource, &s.key, &s.uid, s.generation));
+        // A label makes no new generation.
+        let each = self
+            .0
+            .iter()
+            .map(|(s, kept)| (s.resource, &s.key, &s.uid, s.generation, kept.partial, kept.shares_base));
         hash(&each.collect::<Vec<_>>())
     }
 
-    pub(super) fn library(&self, shared: Option<&NamespaceName>) -> Library {
-        let mut library = shared.cloned().map_or_else(Library::default, Library::sharing);
+    /// They, as profiles find them: `shared` is the namespace of those that the operator brings, `seen` are the
+    /// namespaces that it is restricted to.
+    pub(super) fn library(
+        &self,
+        shared: Option<&NamespaceName>,
+        seen: Option<Vec<NamespaceName>>,
+    ) -> Library {
+        let library = shared.cloned().map_or_else(Library::default, Library::sharing);
+        let mut library = library.seeing(seen);
         for (_, kept) in &self.0 {
             if let Ok(object) = kept.object() {
                 library.add(&object);

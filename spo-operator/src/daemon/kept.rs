@@ -21,9 +21,11 @@ pub struct Kept {
     pub deleting: bool,
     /// Whether it is part of a recording.
     pub partial: bool,
+    /// Whether profiles of other namespaces may build on it.
+    pub shares_base: bool,
     /// Whether pods run under it, as the manager's finalizer says.
     pub in_use: bool,
-    /// What it builds on.
+    /// What it builds on: the names, in whatever namespace.
     pub bases: Box<[(Kind, Box<str>)]>,
     /// The document, or why it cannot be read.
     content: Result<Box<str>, Box<str>>,
@@ -62,11 +64,22 @@ impl From<Value> for Kept {
         strip(&mut document);
         let bases = object.as_ref().map_or_else(|_| Vec::new(), bases);
         let partial = object.as_ref().is_ok_and(|object| object.metadata().is_partial());
+        let shares_base = object.as_ref().is_ok_and(|object| object.metadata().shares_base());
         let content = match object {
             Ok(_) => Ok(document.to_string().into()),
             Err(reason) => Err(reason.into()),
         };
-        Self { uid, generation, created, deleting, partial, in_use, bases: bases.into(), content }
+        Self {
+            uid,
+            generation,
+            created,
+            deleting,
+            partial,
+            shares_base,
+            in_use,
+            bases: bases.into(),
+            content,
+        }
     }
 }
 
@@ -105,7 +118,8 @@ fn bases(object: &AnyObject) -> Vec<(Kind, Box<str>)> {
     match object {
         AnyObject::SeccompProfile(profile) => {
             let base = profile.spec.base_profile_name.as_ref();
-            base.map(|name| (Kind::SeccompProfile, name.as_str().into())).into_iter().collect()
+            let name = base.map(|base| base.profile_name().unwrap_or(base.as_str()));
+            name.map(|name| (Kind::SeccompProfile, name.into())).into_iter().collect()
         }
         AnyObject::SelinuxProfile(profile) => {
             let inherited = profile.spec.inherits().into_iter();

@@ -137,7 +137,8 @@ impl Builder {
         let bases = Bases::of(&subjects);
         let bases_number = bases.number();
         // Nothing needs it while nothing has to be compiled.
-        let library = LazyCell::new(|| bases.library(cache.namespace_of(SETTINGS)));
+        let library =
+            LazyCell::new(|| bases.library(cache.namespace_of(SETTINGS), cache.namespaces_of(SECCOMP)));
         // What is there already was allowed when it came, so it is only compared.
         let everything = Restrictions::unlimited();
         let (allowed, settings_problem) = match &settings.allowed {
@@ -251,6 +252,9 @@ fn is_there(artefact: &Artefact, ledger: &Ledger) -> bool {
 fn refused(message: String, reason: ErrorReason, keep: bool) -> Verdict {
     Verdict::Refused(Refusal { message, reason, keep })
 }
+
+/// What has bases in other namespaces.
+const SECCOMP: Resource = Resource::Of(Kind::SeccompProfile);
 
 /// What is watched in the operator's own namespace alone.
 const SETTINGS: Resource = Resource::Of(Kind::SecurityProfilesOperatorDaemon);

@@ -13,7 +13,7 @@ use kube::{
 use serde_json::Value;
 use spo_model::{
     kind::{Kind, Scope},
-    names::NamespaceName,
+    names::{NamespaceName, SHARE_BASE_LABEL},
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,9 @@ pub async fn run(
 
 fn documents() -> impl Iterator<Item = Value> {
     MANIFESTS.iter().filter_map(|text| serde_saphyr::from_str::<Value>(text).ok()).map(|mut document| {
-        document["metadata"]["labels"] = serde_json::json!({ names::APP_LABEL: names::OPERATOR });
+        // They are found by their names alone; whoever writes the namespace too finds the same.
+        document["metadata"]["labels"] =
+            serde_json::json!({ names::APP_LABEL: names::OPERATOR, SHARE_BASE_LABEL: "true" });
         document
     })
 }

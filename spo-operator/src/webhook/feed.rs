@@ -141,7 +141,8 @@ fn index(settings: &Settings, cache: &Cache) -> Option<Index> {
         }),
         Entry::Object(_) => None,
     });
-    Some(Index::new(settings.clone(), objects.collect::<Vec<&AnyObject>>(), unreadable))
+    let index = Index::new(settings.clone(), objects.collect::<Vec<&AnyObject>>(), unreadable);
+    Some(index.seeing(cache.namespaces_of(Resource::Of(Kind::SeccompProfile))))
 }
 
 #[cfg(test)]

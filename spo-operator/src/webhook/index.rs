@@ -217,6 +217,12 @@ impl Index {
         index
     }
 
+    /// The same of an operator that sees some namespaces only.
+    #[must_use]
+    pub fn seeing(self, namespaces: Option<Vec<NamespaceName>>) -> Self {
+        Self { library: self.library.seeing(namespaces), ..self }
+    }
+
     /// How the operator is installed.
     pub const fn settings(&self) -> &Settings {
         &self.settings

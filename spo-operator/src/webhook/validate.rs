@@ -4,7 +4,7 @@
 //! `kubectl apply` prints. Profiles are compiled as nodes compile them, with the bases that are there.
 //!
 //! Objects may be applied in any order, so what only waits for another object (a base profile that is not there
-//! yet) is a warning here; the nodes report it until it is there. An object that is being deleted, and an update that
+//! yet, or is not shared yet) is a warning here; the nodes report it until it is there. An object that is being deleted, and an update that
 //! leaves `spec` alone, always pass: finalizers must come off whatever the rules have become.
 
 use std::collections::BTreeSet;
@@ -15,8 +15,8 @@ use spo_model::{
     base::{self, BaseError, BaseProfiles},
     convert::{self, Decoded},
     daemon::ObjectName,
-    kind::{GROUP, Kind, Version},
-    names::ProfileKey,
+    kind::{GROUP, Kind, Scope, Version},
+    names::{NamespaceName, ProfileKey},
     object::{AnyObject, SeccompProfile},
     validate::validate,
 };
@@ -148,7 +148,11 @@ fn has_bases(profile: &SeccompProfile, index: &Index, found: &mut Findings) -> b
     match error {
         // The nodes pull it.
         BaseError::Remote { .. } => {}
-        BaseError::Missing { .. } | BaseError::Disabled { .. } | BaseError::Partial { .. } => {
+        BaseError::NotShared { .. } if index.settings().scope == Scope::Cluster => found.extend([problem]),
+        BaseError::Missing { .. }
+        | BaseError::NotShared { .. }
+        | BaseError::Disabled { .. }
+        | BaseError::Partial { .. } => {
             found.wait_for([problem.with_help("the profile is not installed before its base is")]);
         }
         _ => found.extend([problem]),
@@ -171,6 +175,16 @@ impl BaseProfiles for Reviewed<'_> {
         }
         let there = self.library.local(user, name);
         there.or_else(|| (named && metadata.namespace.is_none()).then_some(self.profile))
+    }
+
+    fn named(&self, key: &ProfileKey) -> Option<&SeccompProfile> {
+        let metadata = &self.profile.metadata;
+        let own = metadata.name.as_ref() == Some(&key.name) && metadata.namespace == key.namespace;
+        if own { Some(self.profile) } else { self.library.named(key) }
+    }
+
+    fn sees(&self, namespace: &NamespaceName) -> bool {
+        self.library.sees(namespace)
     }
 
     fn remote(&self, reference: &str) -> Result<&SeccompProfile, String> {

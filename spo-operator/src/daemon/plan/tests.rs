@@ -79,6 +79,29 @@ fn a_base_that_arrives_or_changes_reaches_those_who_build_on_it() {
     assert_eq!(builder.compiled - before, 2, "the base and its user, not the other");
 }
 
+/// A label makes no new generation, and what it lets or forbids has to reach the nodes.
+#[test]
+fn a_base_of_another_namespace_is_used_while_it_is_shared() {
+    let mut builder = Builder::default();
+    let mut all = vec![on(profile("user", &["read"]), "bases/base"), profile("base", &["mount"])];
+    all[1]["metadata"]["namespace"] = json!("bases");
+    let lone = refusal(&plan(&mut builder, &all[..1], ALL, &open()), "user");
+    let unshared = plan(&mut builder, &all, ALL, &open());
+    assert_eq!(refusal(&unshared, "user"), lone, "nobody can tell whether it is there");
+    assert_eq!((lone.reason, lone.keep), (ErrorReason::Base, true), "{lone:?}");
+    builder.take_back(unshared.artefacts, &unshared.verdicts);
+    all[1]["metadata"]["labels"] = json!({ "spo.x-k8s.io/share-base": "true" });
+    let shared = plan(&mut builder, &all, ALL, &open());
+    let mine = shared.artefacts.iter().find(|artefact| artefact.key.name.as_str() == "user");
+    let text = String::from_utf8(mine.expect("an artefact").bytes.clone()).expect("text");
+    assert!(text.contains("mount"), "{text}");
+    builder.take_back(shared.artefacts, &shared.verdicts);
+    all[1]["metadata"]["labels"] = json!({ "spo.x-k8s.io/share-base": "false" });
+    let again = plan(&mut builder, &all, ALL, &open());
+    assert_eq!(refusal(&again, "user"), lone);
+    assert!(again.keeps(&placed("user"), |_| true), "what is there stays");
+}
+
 /// The existing operator ignores a change of the allowed actions, and says nothing on the profile.
 #[test]
 fn what_is_forbidden_is_named_in_full_and_goes() {

@@ -121,6 +121,53 @@ fn a_base_that_is_not_there_yet_is_a_warning_and_a_cycle_an_error() {
     assert!(answer.warnings[0].contains("later"), "{:?}", answer.warnings);
 }
 
+/// What there is in the other namespace must not be found out by asking for it.
+#[test]
+fn a_base_of_another_namespace_that_is_not_shared_is_as_one_that_is_not_there() {
+    let user = seccomp(&json!({"defaultAction": "SCMP_ACT_ERRNO", "baseProfileName": "bases/floor"}));
+    let floor = |labels: &Value| {
+        let spec = json!({"defaultAction": "SCMP_ACT_ERRNO",
+                          "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ["ptrace"]}]});
+        let mut floor = document("SeccompProfile", "floor", &spec);
+        floor["metadata"]["namespace"] = json!("bases");
+        floor["metadata"]["labels"] = labels.clone();
+        object(&floor)
+    };
+    let absent = check(&user, &[]);
+    assert_eq!(absent.refusal, None, "it may come, and be shared, later");
+    assert!(absent.warnings[0].contains("bases/floor is not there or not shared"), "{absent:?}");
+    assert_eq!(check(&user, &[floor(&json!({}))]), absent);
+    let list = daemon(&json!({"security": {"allowedSyscalls": ["read"]}}));
+    assert_eq!(check(&user, &[floor(&json!({})), list.clone()]), check(&user, std::slice::from_ref(&list)));
+    let shared = floor(&json!({"spo.x-k8s.io/share-base": "true"}));
+    let answer = check(&user, std::slice::from_ref(&shared));
+    assert!(!answer.warnings.iter().any(|warning| warning.contains("[base-profile]")), "{answer:?}");
+    assert!(refused(&check(&user, &[shared, list])).contains("ptrace"), "it counts as any other base");
+    // The profile that is about to be is seen where it closes a cycle.
+    let mut back = document(
+        "SeccompProfile",
+        "floor",
+        &json!({"defaultAction": "SCMP_ACT_ERRNO", "baseProfileName": "production/web"}),
+    );
+    back["metadata"]["namespace"] = json!("bases");
+    back["metadata"]["labels"] = json!({"spo.x-k8s.io/share-base": "true"});
+    assert!(
+        refused(&check(&user, &[object(&back)])).contains("production/web → bases/floor → production/web")
+    );
+}
+
+#[test]
+fn a_base_that_can_never_be_had_is_refused_at_once() {
+    let mut user = seccomp(&json!({"defaultAction": "SCMP_ACT_ERRNO", "baseProfileName": "bases/floor"}));
+    let few = index([]).seeing(Some(vec!["production".parse().expect("a name")]));
+    let answer = admit(&request("CREATE", &user), &few);
+    assert!(refused(&answer).contains("restricted to some namespaces, and bases is none"), "{answer:?}");
+    let cluster = crate::webhook::index::Settings { scope: Scope::Cluster, ..settings() };
+    user["metadata"] = json!({"name": "web"});
+    let answer = admit(&request("CREATE", &user), &Index::new(cluster, [], []));
+    assert!(refused(&answer).contains("a base is named without one"), "{answer:?}");
+}
+
 /// DEFECT 8: a profile that the list forbids was accepted and never heard of again.
 #[test]
 fn defect_8_what_the_configuration_forbids_is_refused_with_all_offenders() {
