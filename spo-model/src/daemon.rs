@@ -1,12 +1,13 @@
 //! SecurityProfilesOperatorDaemon (SPOD): how the operator itself is set up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    diagnostic::{Diagnostic, FieldPath},
     kubernetes::{Affinity, LabelSelector, LocalObjectReference, ResourceRequirements, Toleration},
     seccomp::Action,
     status::Condition,
@@ -355,6 +356,16 @@ pub struct SecuritySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "atomic")))]
     pub allowed_seccomp_actions: Option<Vec<Action>>,
+    /// Syscalls that no seccomp profile may allow, log, trace or notify about, not by its default action either. One
+    /// that does is not installed. Calls that 32-bit machines reach through `socketcall` or `ipc` need these in the
+    /// list too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
+    pub denied_syscalls: Option<Vec<String>>,
+    /// Syscalls that every seccomp profile allows, whatever it says. Meant for what a container runtime needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
+    pub enforced_syscalls: Option<Vec<String>>,
     /// Whether profiles are pulled from registries without checking their signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
@@ -367,6 +378,25 @@ pub struct SecuritySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("default" = ".*")))]
     pub allowed_oidc_issuer_regexp: Option<String>,
+}
+
+impl SecuritySettings {
+    /// An error for each syscall that is denied to all profiles and allowed in all.
+    pub fn contradictions(&self) -> Vec<Diagnostic> {
+        let denied: BTreeSet<&String> = self.denied_syscalls.iter().flatten().collect();
+        let enforced = self.enforced_syscalls.iter().flatten().enumerate();
+        let both = enforced.filter(|(_, name)| denied.contains(name));
+        both.map(|(i, name)| {
+            let message = format!(
+                "{:?} is in spec.security.deniedSyscalls too; it cannot be denied and always allowed",
+                crate::diagnostic::shorten(name)
+            );
+            let path = FieldPath::of("spec.security.enforcedSyscalls").index(i);
+            Diagnostic::error("denied-and-enforced", path, message)
+                .with_help("take it out of one of the lists")
+        })
+        .collect()
+    }
 }
 
 /// `status` of a SecurityProfilesOperatorDaemon.

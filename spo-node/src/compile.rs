@@ -1,6 +1,6 @@
 //! From a profile and those it builds on to the bytes that go onto a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spo_model::{
     Diagnostic, FieldPath, Severity,
@@ -9,7 +9,7 @@ use spo_model::{
     daemon::ObjectName,
     names::{NamespaceName, ProfileKey},
     object::{AnyObject, AppArmorProfile, Metadata, RawSelinuxProfile, SeccompProfile, SelinuxProfile},
-    seccomp::Arch,
+    seccomp::{Arch, SyscallName},
     selinux::SelinuxProfileSpec,
 };
 use spo_seccomp::{AllowList, ArchExt as _};
@@ -124,7 +124,7 @@ pub fn compile_allowed(
     restrictions: &Restrictions,
 ) -> Option<Result<Compiled, Vec<Diagnostic>>> {
     match object {
-        AnyObject::SeccompProfile(profile) => Some(seccomp(profile, library, &restrictions.seccomp)),
+        AnyObject::SeccompProfile(profile) => Some(seccomp(profile, library, restrictions)),
         AnyObject::SelinuxProfile(profile) => Some(selinux(profile, object, library, restrictions)),
         AnyObject::RawSelinuxProfile(profile) => Some(raw_selinux(profile, object, library, restrictions)),
         AnyObject::AppArmorProfile(profile) => Some(apparmor(profile)),
@@ -176,22 +176,49 @@ pub struct Effective {
 fn seccomp(
     profile: &SeccompProfile,
     library: &Library,
-    allowed: &AllowList,
+    restrictions: &Restrictions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     // A profile without a base is written rule by rule as its author has them; its meaning is checked all the same.
     let Effective { effective, .. } = effective(profile, library)?;
     let spec = if profile.spec.base_profile_name.is_none() { &profile.spec } else { &effective.profile };
-    let forbidden = spo_seccomp::check_allowed(spec, allowed);
+    let forbidden = spo_seccomp::check_allowed(spec, &restrictions.seccomp);
     if !forbidden.is_empty() {
         return Err(forbidden);
     }
+    let mut lints = spo_seccomp::lint::lint(spec, Arch::host());
+    let enforced = spo_seccomp::enforce(spec, &restrictions.enforced);
+    if let Some(enforced) = &enforced {
+        // The places are those of the author's rules; what the runtime lacks is what it lacks in the end.
+        let floor = |lint: &Diagnostic| lint.code == "runtime-floor";
+        lints.retain(|lint| !floor(lint));
+        lints.extend(spo_seccomp::lint::lint(&enforced.profile, Arch::host()).into_iter().filter(floor));
+        lints.insert(0, widened(&enforced.added));
+    }
+    let spec = enforced.as_ref().map_or(spec, |enforced| &enforced.profile);
     let text = spo_seccomp::runtime_spec::to_string(spec, Arch::host());
-    Ok(Compiled {
-        bytes: text.into_bytes(),
-        diagnostics: warnings(spo_seccomp::lint::lint(spec, Arch::host())),
-        origin: None,
-    })
+    Ok(Compiled { bytes: text.into_bytes(), diagnostics: warnings(lints), origin: None })
 }
+
+/// The code of the warning that a profile allows more than it says, since the settings want it so.
+pub const ENFORCED: &str = "enforced-syscalls";
+
+/// A profile must not get weaker without a word.
+fn widened(added: &BTreeSet<SyscallName>) -> Diagnostic {
+    let names: Vec<&str> = added.iter().take(NAMED).map(SyscallName::as_str).collect();
+    let more = match added.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "the SecurityProfilesOperatorDaemon lets every profile make {}{more} (spec.security.enforcedSyscalls), so this \
+         one allows more than it says",
+        names.join(", ")
+    );
+    Diagnostic::warning(ENFORCED, FieldPath::of("spec.syscalls"), message)
+}
+
+/// The most syscalls that a warning names.
+const NAMED: usize = 10;
 
 /// A lint is about what the author probably did not mean; it stops nothing.
 fn warnings(lints: Vec<Diagnostic>) -> Vec<Diagnostic> {

@@ -112,4 +112,36 @@ mod tests {
         let fine = Desired::of(&seccomp("Enabled", &["read"], None), &library, &allowed);
         assert!(matches!(fine, Some(Desired::Artefact(..))));
     }
+
+    /// With the base and whatever its own rules are; and its author is told.
+    #[test]
+    fn what_is_denied_is_refused_and_what_is_enforced_is_added_and_told() {
+        let of = |security: Value, object: &AnyObject| {
+            let settings = Restrictions::of(&settings(json!({ "security": security }))).expect("names");
+            Desired::of(object, &Library::default(), &settings)
+        };
+        let plain = seccomp("Enabled", &["read", "mount"], None);
+        match of(json!({ "deniedSyscalls": ["mount", "bpf"] }), &plain) {
+            Some(Desired::Refused(problems)) => {
+                assert_eq!(problems[0].path.to_string(), "spec.syscalls[0].names[1]");
+            }
+            other => panic!("{other:?}"),
+        }
+        let bytes = |desired: Option<Desired>| match desired {
+            Some(Desired::Artefact(artefact, notes)) => {
+                (String::from_utf8(artefact.bytes).expect("text"), notes)
+            }
+            other => panic!("{other:?}"),
+        };
+        let enforced = json!({ "enforcedSyscalls": ["futex", "read"] });
+        let (text, notes) = bytes(of(enforced.clone(), &plain));
+        assert!(text.contains("futex"), "{text}");
+        let told: Vec<_> = notes.iter().filter(|note| note.code == crate::compile::ENFORCED).collect();
+        assert!(told.len() == 1 && told[0].message.contains("make futex (spec.security"), "{notes:?}");
+        // A profile that has them is not touched.
+        let wide = seccomp("Enabled", &["read", "futex"], None);
+        let (with, notes) = bytes(of(enforced, &wide));
+        assert_eq!(with, bytes(of(json!({}), &wide)).0);
+        assert!(notes.iter().all(|note| note.code != crate::compile::ENFORCED), "{notes:?}");
+    }
 }

@@ -3,6 +3,8 @@
 //! | setting of the SecurityProfilesOperatorDaemon | what it does |
 //! | --- | --- |
 //! | `security.allowedSyscalls`, `security.allowedSeccompActions` | what seccomp profiles may permit |
+//! | `security.deniedSyscalls` | what none of them may permit |
+//! | `security.enforcedSyscalls` | what all of them permit, whatever they say |
 //! | `selinux.enableRawSelinuxProfiles` | whether there are profiles in CIL |
 //! | `selinux.options.allowedSystemProfiles` | the templates that may be inherited |
 //! | `selinux.options.denied…`, `selinux.options.allowed…` | added to and taken off the built-in deny list |
@@ -19,7 +21,7 @@ use spo_model::{
     Diagnostic, FieldPath, Severity,
     daemon::DaemonSpec,
     object::{AnyObject, SelinuxProfile},
-    seccomp::{Action, SyscallName},
+    seccomp::SyscallName,
 };
 use spo_seccomp::AllowList;
 use spo_selinux_cil::{Ancestors, profile::Guard};
@@ -29,6 +31,8 @@ use spo_selinux_cil::{Ancestors, profile::Guard};
 pub struct Restrictions {
     /// What seccomp profiles may permit.
     pub seccomp: AllowList,
+    /// The syscalls that every seccomp profile allows, whatever it says.
+    pub enforced: BTreeSet<SyscallName>,
     templates: Option<BTreeSet<String>>,
     /// The deny list of SELinux; `None` for none.
     guard: Option<Guard>,
@@ -42,6 +46,7 @@ impl Default for Restrictions {
     fn default() -> Self {
         Self {
             seccomp: AllowList::default(),
+            enforced: BTreeSet::new(),
             templates: None,
             guard: Some(Guard::default()),
             capabilities_denied: false,
@@ -57,9 +62,11 @@ impl Restrictions {
     /// Those of a configuration.
     ///
     /// # Errors
-    /// Names that are no names of syscalls. A list that cannot be understood must not be read as a shorter one.
+    /// Names that are no names of syscalls, and syscalls that are denied and enforced. A list that cannot be understood
+    /// must not be read as a shorter one.
     pub fn of(settings: &DaemonSpec) -> Result<Self, Vec<Diagnostic>> {
-        let mut this = Self { seccomp: allow_list(settings)?, ..Self::default() };
+        let (seccomp, enforced) = syscalls(settings)?;
+        let mut this = Self { seccomp, enforced, ..Self::default() };
         let Some(selinux) = &settings.selinux else { return Ok(this) };
         this.raw_selinux = selinux.enable_raw_selinux_profiles != Some(false);
         let Some(options) = &selinux.options else { return Ok(this) };
@@ -123,28 +130,40 @@ impl Restrictions {
     }
 }
 
-fn allow_list(settings: &DaemonSpec) -> Result<AllowList, Vec<Diagnostic>> {
-    let Some(security) = &settings.security else { return Ok(AllowList::default()) };
-    let mut names: BTreeSet<SyscallName> = BTreeSet::new();
-    let mut wrong = Vec::new();
-    for (index, name) in security.allowed_syscalls.iter().flatten().enumerate() {
-        match name.parse() {
-            Ok(name) => {
-                names.insert(name);
-            }
-            Err(error) => {
-                let path = FieldPath::of("spec.security.allowedSyscalls").index(index);
-                wrong.push(Diagnostic::error("syscall-name", path, format!("{name:?}: {error}")));
+/// What profiles may permit, and what they always do.
+fn syscalls(settings: &DaemonSpec) -> Result<(AllowList, BTreeSet<SyscallName>), Vec<Diagnostic>> {
+    let Some(security) = &settings.security else { return Ok(Default::default()) };
+    let mut wrong = security.contradictions();
+    let mut read = |field: &str, list: &Option<Vec<String>>| {
+        let mut names: BTreeSet<SyscallName> = BTreeSet::new();
+        for (index, name) in list.iter().flatten().enumerate() {
+            match name.parse() {
+                Ok(name) => {
+                    names.insert(name);
+                }
+                Err(error) => {
+                    let path = FieldPath::of("spec.security").key(field).index(index);
+                    wrong.push(Diagnostic::error("syscall-name", path, format!("{name:?}: {error}")));
+                }
             }
         }
-    }
-    let actions: BTreeSet<Action> = security.allowed_seccomp_actions.iter().flatten().copied().collect();
+        names
+    };
+    let mut list = AllowList {
+        syscalls: read("allowedSyscalls", &security.allowed_syscalls),
+        denied: read("deniedSyscalls", &security.denied_syscalls),
+        actions: security.allowed_seccomp_actions.iter().flatten().copied().collect(),
+        ..AllowList::default()
+    };
+    let enforced = read("enforcedSyscalls", &security.enforced_syscalls);
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let mut list = AllowList::default();
-    (list.syscalls, list.actions) = (names, actions);
-    Ok(list)
+    if !list.syscalls.is_empty() {
+        // What a profile has anyhow it may say as well.
+        list.syscalls.extend(enforced.iter().cloned());
+    }
+    Ok((list, enforced))
 }
 
 #[cfg(test)]
@@ -175,6 +194,23 @@ mod tests {
             of(json!({ "security": { "allowedSyscalls": ["read", "NOT A NAME"] } })).expect_err("refused");
         assert_eq!(wrong[0].path.to_string(), "spec.security.allowedSyscalls[1]");
         assert_eq!(of(json!({})), Ok(Restrictions::default()));
+    }
+
+    #[test]
+    fn what_is_denied_and_what_is_enforced_are_read_as_whole_lists() {
+        for field in ["deniedSyscalls", "enforcedSyscalls"] {
+            let wrong = of(json!({ "security": { field: ["read", "NOT A NAME"] } })).expect_err("refused");
+            assert_eq!(wrong[0].path.to_string(), format!("spec.security.{field}[1]"));
+        }
+        let both = json!({ "security": { "deniedSyscalls": ["bpf"], "enforcedSyscalls": ["futex", "bpf"] } });
+        let wrong = of(both).expect_err("refused");
+        assert_eq!(wrong[0].path.to_string(), "spec.security.enforcedSyscalls[1]");
+        let one = |name: &str| BTreeSet::from([name.parse().expect("a name")]);
+        let open = of(json!({ "security": { "enforcedSyscalls": ["futex"] } })).expect("settings");
+        assert_eq!((&open.enforced, open.seccomp), (&one("futex"), AllowList::default()));
+        let lists = json!({ "security": { "allowedSyscalls": ["read"], "enforcedSyscalls": ["futex"] } });
+        let narrow = of(lists).expect("settings");
+        assert_eq!(narrow.seccomp.syscalls.len(), 2, "what is enforced may be said");
     }
 
     #[test]

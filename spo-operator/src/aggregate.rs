@@ -37,6 +37,8 @@ pub struct Summary {
     pub total: usize,
     /// The nodes that keep it from being ready, with what they say, in the order of their names.
     pub behind: BTreeMap<String, (ProfileState, Option<Box<str>>)>,
+    /// What nodes say that have it, each text once: that it is not quite as its author wrote it.
+    pub notes: BTreeSet<Box<str>>,
     /// The nodes that are not ready and have not said anything about this generation. They hold nothing up.
     pub silent: BTreeSet<String>,
 }
@@ -60,6 +62,7 @@ impl Summary {
             installed: 0,
             total: 0,
             behind: BTreeMap::new(),
+            notes: BTreeSet::new(),
             silent: BTreeSet::new(),
         };
         let mut heard = false;
@@ -81,6 +84,7 @@ impl Summary {
             summary.total += 1;
             if state == ProfileState::Installed {
                 summary.installed += 1;
+                summary.notes.extend(message.filter(|message| !message.is_empty()));
             } else {
                 summary.behind.insert(node.to_owned(), (state, message));
             }
@@ -146,6 +150,10 @@ impl Summary {
                 message.extend(said.chars().take(QUOTED));
             }
         }
+        for note in self.notes.iter().take(2) {
+            message.push_str("; ");
+            message.extend(note.chars().take(QUOTED));
+        }
         if !self.silent.is_empty() {
             let names: Vec<&str> = self.silent.iter().map(String::as_str).collect();
             message.push_str(&format!("; not ready and not counted: {}", listed(&names)));
@@ -210,6 +218,15 @@ mod tests {
         let long = Report { message: Some("x".repeat(100_000).into()), ..said(Error, 1) };
         let found = of(&[("a", true)], &[("a", long)], 1);
         assert!(found.condition(None, &[], None, "now").message.len() < 1000);
+    }
+
+    #[test]
+    fn what_nodes_say_that_have_it_is_told_once() {
+        let noted = Report { message: Some("more is allowed".into()), ..said(Installed, 1) };
+        let found = of(&[("a", true), ("b", true)], &[("a", noted.clone()), ("b", noted)], 1);
+        let condition = found.condition(None, &[], None, "now");
+        assert!(is_ready(&condition));
+        assert_eq!(condition.message, "installed on 2 of 2 nodes; more is allowed");
     }
 
     /// The existing operator counts reports against a DaemonSet, so one missing node freezes every profile.

@@ -1,4 +1,4 @@
-//! The operator's check of a profile against a list of allowed syscalls and actions.
+//! The operator's check of a profile against lists of syscalls and actions: what profiles may allow, and what none may.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -7,12 +7,15 @@ use spo_model::{
     seccomp::{Action, SeccompProfileSpec, SyscallName},
 };
 
-/// What a cluster's administrator allows profiles to permit.
+/// What a cluster's administrator allows profiles to permit, and what not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList {
-    /// The syscalls a profile may permit. Empty: no check at all.
+    /// The syscalls a profile may permit. Empty: all but those that are denied.
     pub syscalls: BTreeSet<SyscallName>,
-    /// The permissive actions that may appear (allow, log, trace, notify). Empty: all of them.
+    /// The syscalls that no profile may permit, not even for some arguments, not by its default action either.
+    pub denied: BTreeSet<SyscallName>,
+    /// The permissive actions that may appear (allow, log, trace, notify) where `syscalls` says what may be permitted.
+    /// Empty: all of them.
     pub actions: BTreeSet<Action>,
     /// The existing operator's reading: an action that is not listed is not checked instead of refused.
     pub unlisted_actions_pass: bool,
@@ -20,7 +23,8 @@ pub struct AllowList {
 
 /// Everything in a (merged) profile that the list does not allow, in the order of the document; empty when it passes.
 ///
-/// Rules that deny are free. A permissive default action is refused, since it permits calls the list does not name.
+/// Rules that deny are free. A permissive default action is refused, since it permits calls the list does not name; where
+/// only some calls are denied, a profile with such a default has to deny each of them in a rule without conditions.
 /// Arguments do not count: a call that is permitted for some arguments is permitted.
 pub fn check_allowed(profile: &SeccompProfileSpec, list: &AllowList) -> Vec<Diagnostic> {
     findings(profile, list).into_iter().map(Finding::diagnostic).collect()
@@ -37,7 +41,11 @@ pub fn excess(profile: &SeccompProfileSpec, list: &AllowList) -> Option<Excess> 
             Finding::Action(_, action) => {
                 excess.actions.insert(action);
             }
-            Finding::Syscall(_, _, name) => {
+            Finding::Syscall(_, _, name) | Finding::Denied(_, _, name) => {
+                excess.syscalls.insert(name.clone());
+            }
+            Finding::DeniedByDefault(action, name) => {
+                excess.denied_default = Some(action);
                 excess.syscalls.insert(name.clone());
             }
         }
@@ -55,6 +63,8 @@ pub struct Excess {
     pub listed: Option<Action>,
     /// The default action, if it permits every call.
     pub default_action: Option<Action>,
+    /// The default action, if it permits syscalls that are denied.
+    pub denied_default: Option<Action>,
     /// Actions of rules.
     pub actions: BTreeSet<Action>,
     /// Syscalls.
@@ -85,6 +95,8 @@ impl Excess {
         let parts = [
             self.listed.map(|a| format!("the list of allowed actions names {a}, which permits nothing")),
             self.default_action.map(|a| format!("the default action {a}")),
+            self.denied_default
+                .map(|a| format!("the default action {a} where no rule denies a denied syscall")),
             (!actions.is_empty())
                 .then(|| format!("the action{} {}", plural(actions.len()), actions.join(", "))),
             (!self.syscalls.is_empty()).then(|| syscalls.to_owned()),
@@ -110,6 +122,8 @@ enum Finding<'a> {
     Default(Action),
     Action(usize, Action),
     Syscall(usize, usize, &'a SyscallName),
+    Denied(usize, usize, &'a SyscallName),
+    DeniedByDefault(Action, &'a SyscallName),
 }
 
 impl Finding<'_> {
@@ -135,15 +149,53 @@ impl Finding<'_> {
                 let message = format!("the syscall {name} is not allowed");
                 Diagnostic::error("syscall-not-allowed", rule(i).key("names").index(j), message)
             }
+            Self::Denied(i, j, name) => {
+                let message = format!("the syscall {name} is denied to all profiles");
+                Diagnostic::error("syscall-denied", rule(i).key("names").index(j), message)
+            }
+            Self::DeniedByDefault(action, name) => {
+                let message =
+                    format!("the default action {action} permits {name}, which is denied to all profiles");
+                Diagnostic::error("syscall-denied", spec.key("defaultAction"), message)
+            }
         }
     }
 }
 
-fn findings<'a>(profile: &'a SeccompProfileSpec, list: &AllowList) -> Vec<Finding<'a>> {
-    if list.syscalls.is_empty() {
-        return Vec::new();
-    }
+fn findings<'a>(profile: &'a SeccompProfileSpec, list: &'a AllowList) -> Vec<Finding<'a>> {
     let mut found = Vec::new();
+    if !list.syscalls.is_empty() {
+        beyond(profile, list, &mut found);
+    }
+    if !list.denied.is_empty() {
+        denied(profile, &list.denied, &mut found);
+    }
+    found
+}
+
+/// What a profile permits although it is denied.
+fn denied<'a>(
+    profile: &'a SeccompProfileSpec,
+    denied: &'a BTreeSet<SyscallName>,
+    found: &mut Vec<Finding<'a>>,
+) {
+    let mut outright: BTreeSet<&SyscallName> = BTreeSet::new();
+    for (i, rule) in profile.rules().iter().enumerate() {
+        if is_permissive(rule.action) {
+            let names = rule.names.iter().enumerate().filter(|(_, name)| denied.contains(*name));
+            found.extend(names.map(|(j, name)| Finding::Denied(i, j, name)));
+        } else if rule.conditions().is_empty() {
+            outright.extend(&rule.names);
+        }
+    }
+    if is_permissive(profile.default_action) {
+        let open = denied.iter().filter(|name| !outright.contains(name));
+        found.extend(open.map(|name| Finding::DeniedByDefault(profile.default_action, name)));
+    }
+}
+
+/// What a profile permits beyond the list of what it may permit.
+fn beyond<'a>(profile: &'a SeccompProfileSpec, list: &AllowList, found: &mut Vec<Finding<'a>>) {
     found
         .extend(list.actions.iter().find(|action| !is_permissive(**action)).map(|a| Finding::ListDenies(*a)));
     let listed = |action: Action| list.actions.is_empty() || list.actions.contains(&action);
@@ -162,7 +214,6 @@ fn findings<'a>(profile: &'a SeccompProfileSpec, list: &AllowList) -> Vec<Findin
         let names = rule.names.iter().enumerate().filter(|(_, name)| !list.syscalls.contains(*name));
         found.extend(names.map(|(j, name)| Finding::Syscall(i, j, name)));
     }
-    found
 }
 
 fn is_permissive(action: Action) -> bool {
@@ -204,6 +255,53 @@ mod tests {
         assert_eq!(codes(&profile, &list)[0], "default-action-not-allowed spec.defaultAction");
         let compat = AllowList { actions: [Action::Log].into(), unlisted_actions_pass: true, ..list };
         assert!(codes(&profile, &compat).is_empty(), "the existing operator checks listed actions only");
+    }
+
+    #[test]
+    fn what_is_denied_may_be_permitted_in_no_way() {
+        let list = AllowList { denied: [name("bpf"), name("mount")].into(), ..AllowList::default() };
+        let mut profile = SeccompProfileSpec::new(Action::Errno);
+        let mut for_some = SyscallRule::new(Action::Log, [name("bpf")]);
+        for_some.args = serde_json::from_str(r#"[{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]"#).unwrap();
+        profile.syscalls = Some(vec![
+            SyscallRule::new(Action::Allow, [name("read"), name("mount")]),
+            SyscallRule::new(Action::Kill, [name("mount")]),
+            for_some.clone(),
+        ]);
+        let want = ["syscall-denied spec.syscalls[0].names[1]", "syscall-denied spec.syscalls[2].names[0]"];
+        assert_eq!(codes(&profile, &list), want);
+        for action in [Action::Allow, Action::Log, Action::Trace, Action::Notify] {
+            profile.syscalls = Some(vec![SyscallRule::new(action, [name("bpf")])]);
+            assert_eq!(codes(&profile, &list).len(), 1, "{action}");
+        }
+        profile.syscalls = Some(vec![SyscallRule::new(Action::Allow, [name("read")])]);
+        assert!(codes(&profile, &list).is_empty());
+        // By the default action too, unless a rule denies the call whatever its arguments.
+        profile.default_action = Action::Log;
+        for_some.action = Action::Errno;
+        profile.syscalls = Some(vec![SyscallRule::new(Action::Errno, [name("mount")]), for_some.clone()]);
+        assert_eq!(codes(&profile, &list), ["syscall-denied spec.defaultAction"]);
+        let said = excess(&profile, &list).map(|excess| excess.to_string()).unwrap_or_default();
+        assert!(
+            said.starts_with("not allowed: the default action SCMP_ACT_LOG") && said.ends_with("syscall bpf")
+        );
+        for_some.args = None;
+        profile.syscalls = Some(vec![SyscallRule::new(Action::Errno, [name("mount")]), for_some]);
+        assert!(codes(&profile, &list).is_empty());
+    }
+
+    #[test]
+    fn both_lists_hold_together() {
+        let list = AllowList {
+            syscalls: [name("read"), name("bpf")].into(),
+            denied: [name("bpf")].into(),
+            ..AllowList::default()
+        };
+        let mut profile = SeccompProfileSpec::new(Action::Errno);
+        profile.syscalls =
+            Some(vec![SyscallRule::new(Action::Allow, [name("read"), name("bpf"), name("acct")])]);
+        let said = excess(&profile, &list).map(|excess| excess.to_string());
+        assert_eq!(said.as_deref(), Some("not allowed: the syscalls acct, bpf"));
     }
 
     #[test]

@@ -79,7 +79,8 @@
 //! | why a call is denied, and where in which file it says so | [`explain`], [`explain_name`], [`Source`] |
 //! | what a change permits or denies, with a call that shows it | [`diff`], [`diff_programs`] |
 //! | mistakes and dangers in a profile | [`lint()`] |
-//! | an administrator's allow list | [`check_allowed`], [`excess`] |
+//! | what an administrator allows and denies all profiles | [`check_allowed`], [`excess`] |
+//! | calls that every profile allows | [`enforce`] |
 //! | Docker's dialect, runtime-spec, seccompiler JSON | [`import`] |
 //! | pseudo-code, listing, graph | [`text`] |
 //! | instructions of a program and of its answers | [`figures`] |
@@ -121,6 +122,7 @@ pub use arch::{ArchExt, Endian};
 pub use compile::{CompileError, CompileOptions, Program, Weights, compile, flags};
 pub use decompile::DecompileError;
 pub use diff::{Change, Diff, Relation, diff, diff_programs};
+pub use enforce::{Enforced, enforce};
 pub use explain::{Explanation, Reason, explain, explain_name};
 pub use inherit::{Effective, InheritError, inherit, subtract};
 pub use lint::{lint, lint_for};
@@ -138,6 +140,7 @@ mod compile;
 mod decision;
 mod decompile;
 mod diff;
+mod enforce;
 mod explain;
 pub mod figures;
 pub mod import;

@@ -165,6 +165,8 @@ const OLD_DAEMON: &[Difference] = &[
     Blank { at: "status.state" },
     MESSAGE,
     Retired { at: "spec.labelPodDenials" },
+    Hidden { at: "spec.security.deniedSyscalls" },
+    Hidden { at: "spec.security.enforcedSyscalls" },
     Hidden { at: "spec.security.allowedIdentityRegexp" },
     Hidden { at: "spec.security.allowedOidcIssuerRegexp" },
     Hidden { at: "spec.selinux.options.deniedTypes" },

@@ -48,17 +48,23 @@ pub(super) fn daemon(daemon: &SecurityProfilesOperatorDaemon, problems: &mut Vec
     }
     let Some(security) = &spec.security else { return };
     let path = FieldPath::of("spec.security");
-    for (i, name) in security.allowed_syscalls.iter().flatten().enumerate() {
-        if !name.parse::<SyscallName>().is_ok_and(|name| name.is_known()) {
-            let message = format!("no kernel has a syscall {:?}", crate::diagnostic::shorten(name));
-            let mut problem =
-                Diagnostic::warning("unknown-syscall", path.key("allowedSyscalls").index(i), message);
-            if let Some(near) = crate::syscall_names::suggest(name) {
-                problem = problem.with_help(format!("did you mean {near:?}?"));
+    for (field, list) in [
+        ("allowedSyscalls", &security.allowed_syscalls),
+        ("deniedSyscalls", &security.denied_syscalls),
+        ("enforcedSyscalls", &security.enforced_syscalls),
+    ] {
+        for (i, name) in list.iter().flatten().enumerate() {
+            if !name.parse::<SyscallName>().is_ok_and(|name| name.is_known()) {
+                let message = format!("no kernel has a syscall {:?}", crate::diagnostic::shorten(name));
+                let mut problem = Diagnostic::warning("unknown-syscall", path.key(field).index(i), message);
+                if let Some(near) = crate::syscall_names::suggest(name) {
+                    problem = problem.with_help(format!("did you mean {near:?}?"));
+                }
+                problems.push(problem);
             }
-            problems.push(problem);
         }
     }
+    problems.extend(security.contradictions());
     for (i, action) in security.allowed_seccomp_actions.iter().flatten().enumerate() {
         if !matches!(action, Action::Allow | Action::Log | Action::Trace | Action::Notify) {
             let message = format!("{action} lets no syscall through, so there is nothing to restrict");

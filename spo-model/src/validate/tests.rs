@@ -186,6 +186,16 @@ fn daemon_rules() {
         ]
     );
     assert_eq!(
+        of(
+            json!({ "security": { "deniedSyscalls": ["bpf", "mout"], "enforcedSyscalls": ["futex", "bpf", "raed"] } })
+        ),
+        [
+            "warning unknown-syscall spec.security.deniedSyscalls[1]",
+            "warning unknown-syscall spec.security.enforcedSyscalls[2]",
+            "error denied-and-enforced spec.security.enforcedSyscalls[1]"
+        ]
+    );
+    assert_eq!(
         of(json!({ "webhook": { "options": [{ "name": "x" }] } })),
         ["warning unknown-webhook spec.webhook.options[0].name"]
     );

@@ -224,11 +224,15 @@ impl Agent {
             round.retry = true;
         }
         let standings = plan.verdicts.into_iter().map(|(subject, verdict)| {
-            let outcome = match verdict {
-                Verdict::Place(index) => report.outcomes.get(index),
-                _ => None,
+            let (outcome, note) = match verdict {
+                Verdict::Place(index) => (report.outcomes.get(index), plan.notes.get(index)),
+                _ => (None, None),
             };
-            standing(subject, verdict, outcome)
+            let mut standing = standing(subject, verdict, outcome);
+            if standing.state == ProfileState::Installed {
+                standing.message = note.cloned().flatten().map(|note| note.to_string());
+            }
+            standing
         });
         round.standings = standings.collect();
         Ok(round)

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeSet,
     hash::{DefaultHasher, Hash, Hasher as _},
+    sync::Arc,
 };
 
-use spo_model::{Diagnostic, FieldPath, kind::Kind, names::NamespaceName, status::ProfileState};
+use spo_model::{Diagnostic, FieldPath, Severity, kind::Kind, names::NamespaceName, status::ProfileState};
 use spo_node::{
     artefact::{HostPath, SECCOMP_DIR},
-    compile::Library,
+    compile::{ENFORCED, Library},
     desired::Desired,
     restrictions::Restrictions,
 };
@@ -71,6 +72,16 @@ pub(super) fn compile(kept: &Kept, library: &Library, allowed: &Restrictions) ->
         }
         Err(reason) => Desired::Refused(vec![Diagnostic::error("unreadable", FieldPath::root(), reason)]),
     }
+}
+
+/// What the author of a profile has to hear about how it is installed: that it allows more than it says, and what its
+/// runtime lacks all the same.
+pub(super) fn note(desired: &Desired) -> Option<Arc<str>> {
+    let Desired::Artefact(_, found) = desired else { return None };
+    let widened = found.iter().find(|warning| warning.code == ENFORCED)?;
+    let floor = found.iter().find(|lint| lint.code == "runtime-floor" && lint.severity > Severity::Info);
+    let floor = floor.map(|lint| format!("; warning: {}", lint.message)).unwrap_or_default();
+    Some(format!("{}{floor}", widened.message).into())
 }
 
 /// Stands for everything that the compiled profile depends on; `bases` and `rules` stand for all bases and all limits.

@@ -9,6 +9,7 @@
 use std::{
     cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use spo_model::{kind::Kind, names::ProfileKey, status::ProfileState};
@@ -21,7 +22,7 @@ use spo_node::{
 };
 
 use super::{
-    build::{Bases, at, compile, hash, input, is_restricted},
+    build::{Bases, at, compile, hash, input, is_restricted, note},
     kept::Kept,
     refusal::{ErrorReason, Refusal},
     settings::{Kinds, Settings},
@@ -83,6 +84,8 @@ pub enum Verdict {
 pub struct Plan {
     /// The artefacts, the oldest profile's first: it gets a name in the kernel that several want.
     pub artefacts: Vec<Artefact>,
+    /// What the author of each of them has to hear although it is installed.
+    pub notes: Vec<Option<Arc<str>>>,
     /// Every profile, and what is to become of it.
     pub verdicts: Vec<(Subject, Verdict)>,
     kept: BTreeSet<(Kind, ProfileKey)>,
@@ -112,6 +115,7 @@ struct Built {
     /// Stands for everything that the result depends on.
     input: u64,
     desired: Desired,
+    note: Option<Arc<str>>,
 }
 
 impl Builder {
@@ -159,15 +163,20 @@ impl Builder {
                 refused(reason.to_owned(), ErrorReason::Invalid, true)
             } else {
                 let input = input(subject, kept, bases_number, rules);
-                let built = match previous.remove(&id).filter(|built| built.input == input) {
-                    Some(built) => built.desired,
+                let (built, note) = match previous.remove(&id).filter(|built| built.input == input) {
+                    Some(built) => (built.desired, built.note),
                     None => {
                         self.compiled += 1;
-                        at(compile(kept, &library, allowed), kubelet)
+                        let desired = compile(kept, &library, allowed);
+                        let note = note(&desired);
+                        (at(desired, kubelet), note)
                     }
                 };
                 let (verdict, desired) = judge(built, &id, settings_problem, ledger, &mut plan);
-                self.built.insert(id, Built { input, desired });
+                if matches!(verdict, Verdict::Place(_)) {
+                    plan.notes.push(note.clone());
+                }
+                self.built.insert(id, Built { input, desired, note });
                 verdict
             };
             let verdict = match verdict {

@@ -301,7 +301,9 @@ impl Index {
                 more.push(format!("used by {} pods, for example {}/{}", holders.count() + 1, pod.0, pod.1));
             }
         }
-        more.extend(profile.warning.as_deref().map(str::to_owned));
+        // Where nodes install something else than the profile says, they say themselves what is wrong with it.
+        let warning = profile.warning.as_deref().filter(|_| summary.notes.is_empty());
+        more.extend(warning.map(str::to_owned));
         let before = profile.conditions();
         let of = |type_: &str| before.iter().find(|condition| condition.type_ == type_);
         let ready = summary.condition(profile.generation, &more, of(Condition::READY), now);

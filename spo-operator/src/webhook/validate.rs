@@ -194,11 +194,15 @@ impl BaseProfiles for Reviewed<'_> {
 
 /// What the configuration allows seccomp profiles to permit, those they inherit from included.
 fn allowed(profile: &SeccompProfile, list: &AllowList, index: &Index, found: &mut Findings) {
-    if list.syscalls.is_empty() {
+    if list.syscalls.is_empty() && list.denied.is_empty() {
         return;
     }
     let merged = compile::effective(profile, index.library());
-    let spec = merged.as_ref().map_or(&profile.spec, |merged| &merged.effective.profile);
+    // Of a profile without a base the places are those of its author's rules, as on the nodes.
+    let spec = match &merged {
+        Ok(merged) if profile.spec.base_profile_name.is_some() => &merged.effective.profile,
+        _ => &profile.spec,
+    };
     found.extend(spo_seccomp::check_allowed(spec, list).into_iter().map(|d| {
         d.with_help("the SecurityProfilesOperatorDaemon restricts what profiles permit (spec.security)")
     }));

@@ -119,6 +119,48 @@ fn what_is_forbidden_is_named_in_full_and_goes() {
     assert!(!plan.keeps(&placed("wild"), |_| true), "no new container may get it");
 }
 
+/// A profile is not made weaker without a word, and a change of what every profile allows reaches them all.
+#[test]
+fn what_every_profile_allows_is_added_and_told() {
+    let mut builder = Builder::default();
+    let all = [profile("narrow", &["read"]), profile("wide", &["read", "futex"])];
+    let first = plan(&mut builder, &all, ALL, &open());
+    assert!(first.notes.iter().all(Option::is_none), "{:?}", first.notes);
+    builder.take_back(first.artefacts, &first.verdicts);
+    let spec = json!({ "security": { "enforcedSyscalls": ["futex"] } });
+    let enforcing = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod");
+    // The second time nothing is compiled, and the same is told.
+    for _ in 0..2 {
+        let changed = plan(&mut builder, &all, ALL, &enforcing);
+        assert_eq!(changed.artefacts.len(), 2);
+        for (artefact, note) in changed.artefacts.iter().zip(&changed.notes) {
+            assert!(String::from_utf8_lossy(&artefact.bytes).contains("futex"), "{artefact:?}");
+            let told = note.as_deref().is_some_and(|note| note.contains("make futex"));
+            assert_eq!(told, artefact.key.name.as_str() == "narrow", "{note:?}");
+        }
+        builder.take_back(changed.artefacts, &changed.verdicts);
+    }
+    assert_eq!(builder.compiled, 4);
+    let both = json!({ "security": { "enforcedSyscalls": ["futex"], "deniedSyscalls": ["futex"] } });
+    let odd = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &both)]), "spod");
+    assert!(
+        plan(&mut Builder::default(), &all, ALL, &odd).artefacts.is_empty(),
+        "nothing new is let through"
+    );
+}
+
+#[test]
+fn what_is_denied_to_all_profiles_is_refused_as_what_is_not_allowed() {
+    let spec = json!({ "security": { "deniedSyscalls": ["mount", "bpf"] } });
+    let strict = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod");
+    let all = [profile("wild", &["read", "mount", "bpf"]), profile("tame", &["read"])];
+    let plan = plan(&mut Builder::default(), &all, ALL, &strict);
+    let refusal = refusal(&plan, "wild");
+    assert_eq!(refusal.message, "not allowed: the syscalls bpf, mount");
+    assert_eq!((refusal.reason, refusal.keep), (ErrorReason::NotAllowed, false));
+    assert_eq!(plan.artefacts.len(), 1);
+}
+
 #[test]
 fn settings_that_cannot_be_read_let_nothing_new_through_and_remove_nothing() {
     let mut builder = Builder::default();

@@ -218,6 +218,29 @@ fn a_configuration_that_cannot_be_read_lets_no_profile_through() {
 }
 
 #[test]
+fn what_is_denied_to_all_profiles_is_refused_and_what_they_are_given_is_told() {
+    let list = daemon(&json!({"security": {"deniedSyscalls": ["bpf"], "enforcedSyscalls": ["futex"]}}));
+    let rule = |action: &str, names: Value| {
+        seccomp(&json!({"defaultAction": action, "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": names}]}))
+    };
+    let objects = std::slice::from_ref(&list);
+    let denied = check(&rule("SCMP_ACT_ERRNO", json!(["read", "bpf"])), objects);
+    assert!(
+        refused(&denied).starts_with("spec.syscalls[0].names[1]: the syscall bpf is denied"),
+        "{denied:?}"
+    );
+    let open = check(&rule("SCMP_ACT_LOG", json!(["read"])), objects);
+    assert!(refused(&open).starts_with("spec.defaultAction: "), "{open:?}");
+    let fine = check(&rule("SCMP_ACT_ERRNO", json!(["read"])), objects);
+    assert_eq!(fine.refusal, None);
+    assert!(fine.warnings.iter().any(|w| w.contains("make futex") && w.contains("[enforced-syscalls]")));
+    let both = json!({"security": {"deniedSyscalls": ["bpf"], "enforcedSyscalls": ["bpf"]}});
+    let mut spod = document("SecurityProfilesOperatorDaemon", "spod", &both);
+    spod["metadata"]["namespace"] = json!("security-profiles-operator");
+    assert!(refused(&check(&spod, &[])).contains("spec.security.enforcedSyscalls[0]"));
+}
+
+#[test]
 fn a_second_configuration_loosens_nothing() {
     let mut list = document(
         "SecurityProfilesOperatorDaemon",
