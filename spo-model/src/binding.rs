@@ -13,10 +13,17 @@ use crate::{kubernetes::LabelSelector, text_enum::text_enum};
 pub struct ProfileBindingSpec {
     /// The profile.
     pub profile_ref: ProfileRef,
-    /// The image of the containers that get it, compared as text; `*` is a fallback for the whole pod.
+    /// The image of the containers that get it, read as `imageMatch` says; `*` is a fallback for the whole pod.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub image: String,
-    /// What happens where a pod sets a profile of this kind itself; absent means `Override`.
+    /// How `image` is read; absent means `Exact`: one image, as it is written or in its full form. `Repository`: every
+    /// tag and digest of a repository. `Glob`: every image of a pattern in which `*` stands for any text without `/`,
+    /// `**` for any text and `?` for one character; without a tag it is about every tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_match: Option<ImageMatch>,
+    /// What happens where a pod sets a profile of this kind itself; absent means `Override`: the binding's replaces it.
+    /// `Keep`: it stays, so this is for defaults and not for enforcement: a pod that says `Unconfined` evades the
+    /// binding. `Deny`: the pod is refused, unless it sets the same profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
     /// Restricts the binding to some pods; absent or empty means all.
@@ -33,6 +40,22 @@ pub struct ProfileRef {
     /// Its name.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub name: String,
+}
+
+text_enum! {
+    /// How the image of a binding is read; `*` is every image whatever stands here. Of several bindings for one image,
+    /// an exact one comes before one of a repository, and that before patterns, those with more literal characters
+    /// first; `*` is last.
+    #[derive(Default)]
+    pub enum ImageMatch {
+        /// One image: the same text, or a reference that means the same.
+        #[default]
+        Exact = "Exact",
+        /// Every tag and digest of a repository.
+        Repository = "Repository",
+        /// Every image that a [`Pattern`](crate::image::Pattern) describes.
+        Glob = "Glob",
+    }
 }
 
 text_enum! {

@@ -42,7 +42,8 @@
 //!   and its schema; both shapes that a version had in its life are in it.
 //! * [`convert`] does that both ways without loss: what the target version cannot show travels in one annotation.
 //! * [`schema`] checks the form of a document, all problems at once; [`validate`] checks the rules between fields.
-//! * [`names`] is the one place for paths, labels and names in the kernel; [`base`] finds who inherits from whom.
+//! * [`names`] is the one place for paths, labels and names in the kernel; [`base`] finds who inherits from whom;
+//!   [`image`] tells which images a binding means.
 //! * Without the default feature `documents`, only the types, their rules, the names and the chains are left, for
 //!   crates that compile profiles and do not read them.
 //! * The feature `schema`, part of `documents`, gives every type `schemars::JsonSchema`.
@@ -66,6 +67,7 @@ pub mod convert;
 pub mod crd;
 pub mod daemon;
 pub mod diagnostic;
+pub mod image;
 pub mod kind;
 pub mod kubernetes;
 #[cfg(feature = "documents")]

@@ -279,23 +279,27 @@ fn the_startup_taint_survives_the_old_version() {
 }
 
 #[test]
-fn what_a_binding_does_on_a_conflict_survives_the_old_version() {
-    for word in ["Override", "Keep", "Deny"] {
+fn the_modes_of_a_binding_survive_the_old_version() {
+    let words =
+        [("onConflict", ["Override", "Keep", "Deny"]), ("imageMatch", ["Exact", "Repository", "Glob"])];
+    for (field, word) in words.into_iter().flat_map(|(field, words)| words.map(|word| (field, word))) {
         let mut spec = minimal(Kind::ProfileBinding);
-        spec["onConflict"] = json!(word);
+        spec[field] = json!(word);
         let v1 = document("ProfileBinding", "v1", spec.clone());
         let mut old = convert(&v1, Version::V1alpha1).expect("converts");
         assert_eq!(old["spec"], minimal(Kind::ProfileBinding));
         assert_eq!(convert(&old, Version::V1).expect("converts"), v1);
-        // Somebody changes the image through the old version: what was refused must not pass.
+        // Somebody changes the image through the old version: what was refused or meant must not change with it.
         old["spec"]["image"] = json!("other");
-        assert_eq!(convert(&old, Version::V1).expect("converts")["spec"]["onConflict"], word);
+        assert_eq!(convert(&old, Version::V1).expect("converts")["spec"][field], word);
         // The old version never had the field.
-        assert_eq!(problems("ProfileBinding", "v1alpha1", spec)[0].path.to_string(), "spec.onConflict");
+        assert_eq!(
+            problems("ProfileBinding", "v1alpha1", spec.clone())[0].path.to_string(),
+            format!("spec.{field}")
+        );
+        spec[field] = json!(word.to_lowercase());
+        assert_eq!(problems("ProfileBinding", "v1", spec)[0].path.to_string(), format!("spec.{field}"));
     }
-    let mut spec = minimal(Kind::ProfileBinding);
-    spec["onConflict"] = json!("keep");
-    assert_eq!(problems("ProfileBinding", "v1", spec)[0].path.to_string(), "spec.onConflict");
 }
 
 #[test]

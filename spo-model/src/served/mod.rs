@@ -113,8 +113,12 @@ const RECORDING: &[Difference] = &[
     WORKLOADS,
 ];
 
-const BINDING: &[Difference] =
-    &[Hidden { at: "spec.podSelector" }, Hidden { at: "spec.onConflict" }, WORKLOADS];
+const BINDING: &[Difference] = &[
+    Hidden { at: "spec.podSelector" },
+    Hidden { at: "spec.onConflict" },
+    Hidden { at: "spec.imageMatch" },
+    WORKLOADS,
+];
 
 const NODE_STATUS: &[Difference] = &[
     Hidden { at: "status.observedGeneration" },

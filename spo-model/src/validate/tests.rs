@@ -161,6 +161,32 @@ fn binding_rules() {
 }
 
 #[test]
+fn an_image_has_to_be_what_its_mode_is_about() {
+    let of = |image: &str, mode: &str| {
+        let spec = json!({ "profileRef": { "kind": "SeccompProfile", "name": "x" }, "image": image, "imageMatch": mode });
+        findings_of(Kind::ProfileBinding, "x", &spec)
+    };
+    for (image, mode) in [
+        ("nginx:1.21", "Exact"),
+        ("nginx", "Repository"),
+        ("registry:5000/web", "Repository"),
+        ("nginx:1.*", "Glob"),
+        ("nginx", "Glob"),
+        ("*", "Exact"),
+        ("*", "Repository"),
+        ("*", "Glob"),
+    ] {
+        assert_eq!(of(image, mode), Vec::<String>::new(), "{image} {mode}");
+    }
+    for (image, mode) in
+        [("nginx:1.21", "Repository"), ("nginx*", "Repository"), ("**", "Glob"), ("nginx:[12]*", "Glob")]
+    {
+        assert_eq!(of(image, mode), ["error image-match spec.image"], "{image} {mode}");
+    }
+    assert_eq!(of("nginx: *", "Glob"), ["error image spec.image"], "one fault is told once");
+}
+
+#[test]
 fn daemon_rules() {
     let of = |spec: Value| findings_of(Kind::SecurityProfilesOperatorDaemon, "spod", &spec);
     let filter = r#"[{"priority": 100, "level": "None", "matchKeys": ["a/b"], "matchValues": ["x"]}]"#;

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::{Diagnostic, FieldPath},
+    image::BoundImage,
     kubernetes::{LabelSelector, SelectorOperator},
     names::NamespaceName,
     object::{ProfileBinding, ProfileRecording},
@@ -42,6 +43,9 @@ pub(super) fn binding(binding: &ProfileBinding, problems: &mut Vec<Diagnostic>) 
     if image.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let message = format!("the image {:?} contains a blank", crate::diagnostic::shorten(image));
         problems.push(Diagnostic::error("image", FieldPath::of("spec.image"), message));
+    } else if let Err(error) = BoundImage::read(image, binding.spec.image_match.unwrap_or_default()) {
+        let problem = Diagnostic::error("image-match", FieldPath::of("spec.image"), error.to_string());
+        problems.push(problem.with_help(error.help()));
     }
     let name = &binding.spec.profile_ref.name;
     if let Err(error) = name.parse::<crate::daemon::ObjectName>() {

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
-use spo_model::kind::Kind;
+use spo_model::{image::BoundImage, kind::Kind};
 
 use super::{facts::Id, mirror::Mirror};
 use crate::{
@@ -15,7 +15,6 @@ use crate::{
         resource::Resource,
         watch::{Name, identity},
     },
-    webhook::image::Reference,
     workloads::Use,
 };
 
@@ -38,7 +37,8 @@ pub struct PodFacts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
     profile: Id,
-    image: Box<str>,
+    /// None if it cannot be read: then the webhook refuses the namespace's pods.
+    image: Option<BoundImage>,
     workloads: Value,
 }
 
@@ -52,12 +52,12 @@ impl Binding {
             let profile = Id::new(resource, &namespace, spec["profileRef"]["name"].as_str()?);
             resource.kind().is_profile().then_some(profile)
         };
+        let image = || {
+            let mode = spec["imageMatch"].as_str().map(str::parse).transpose().ok()?;
+            BoundImage::read(spec["image"].as_str()?, mode.unwrap_or_default()).ok()
+        };
         let workloads = document["status"]["activeWorkloads"].clone();
-        let binding = profile().map(|profile| Self {
-            profile,
-            image: spec["image"].as_str().unwrap_or_default().into(),
-            workloads,
-        });
+        let binding = profile().map(|profile| Self { profile, image: image(), workloads });
         (id, binding)
     }
 
@@ -67,12 +67,11 @@ impl Binding {
     }
 
     fn is_about(&self, pod: &PodFacts) -> bool {
-        let meant = || {
-            let own = Reference::parse(&self.image)?;
-            let mut images = pod.images.iter().filter_map(|image| Reference::parse(image));
-            images.find(|image| own.covers(image))
-        };
-        *self.image == *"*" || pod.images.contains(&self.image) || meant().is_some()
+        match &self.image {
+            None => false,
+            Some(BoundImage::Any) => true,
+            Some(bound) => pod.images.iter().any(|image| bound.covers(image)),
+        }
     }
 }
 
@@ -120,13 +119,21 @@ mod tests {
     use super::*;
 
     fn binding(image: &str) -> (Id, Binding) {
-        let (id, binding) = Binding::of(&json!({ "metadata": { "name": "b", "namespace": "shop" },
-            "spec": { "profileRef": { "kind": "SeccompProfile", "name": "web" }, "image": image } }));
+        of_mode(image, &Value::Null)
+    }
+
+    fn of_mode(image: &str, mode: &Value) -> (Id, Binding) {
+        let (id, binding) = Binding::of(&json!({ "metadata": { "name": "b", "namespace": "shop" }, "spec": {
+            "profileRef": { "kind": "SeccompProfile", "name": "web" }, "image": image, "imageMatch": mode,
+        } }));
         (id, binding.expect("a binding"))
     }
 
     fn said(image: &str, pods: &[(&str, &str)]) -> Option<Value> {
-        let (id, binding) = binding(image);
+        said_of(binding(image), pods)
+    }
+
+    fn said_of((id, binding): (Id, Binding), pods: &[(&str, &str)]) -> Option<Value> {
         let pods: Vec<(Name, PodFacts)> = pods
             .iter()
             .map(|(namespace, image)| {
@@ -144,6 +151,25 @@ mod tests {
         assert_eq!(said("nginx:1.21", &[("shop", "docker.io/library/nginx:1.21")]), one, "the same image");
         assert_eq!(said("*", &[("shop", "whatever"), ("other", "whatever")]), one);
         assert_eq!(said("nginx:1.21", &[("shop", "redis"), ("other", "nginx:1.21")]), None);
+    }
+
+    #[test]
+    fn pods_count_as_the_mode_of_the_binding_says() {
+        let one = Some(json!({ "activeWorkloads": ["shop/p"] }));
+        for (image, mode, meant, not_meant) in [
+            ("nginx", "Exact", "nginx:latest", "nginx:1.21"),
+            ("nginx", "Repository", "docker.io/library/nginx:1.21", "nginx-exporter"),
+            ("nginx:1.*", "Glob", "nginx:1.21", "nginx:2"),
+            ("shop/**", "Glob", "shop/a/b", "ghcr.io/shop/a"),
+        ] {
+            let binding = of_mode(image, &json!(mode));
+            assert_eq!(said_of(binding.clone(), &[("shop", meant)]), one, "{image} {mode}");
+            assert_eq!(said_of(binding, &[("shop", not_meant)]), None, "{image} {mode}");
+        }
+        // The webhook refuses the pods of such a binding.
+        for (image, mode) in [("nginx:1", "Repository"), ("**", "Glob"), ("nginx", "Prefix")] {
+            assert_eq!(said_of(of_mode(image, &json!(mode)), &[("shop", image)]), None, "{image} {mode}");
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! AppArmor) the first of these decides:
 //!
 //! 1. a binding whose image is written exactly as the container's;
-//! 2. a binding whose image means the same ([`Reference`]);
-//! 3. a binding to `*`: one per field, which also sets the pod's own field, so that it holds for what is added later.
+//! 2. a binding whose image means the same ([`Reference`](spo_model::image::Reference));
+//! 3. a binding to the image's repository, whatever the tag (`imageMatch: Repository`);
+//! 4. a binding to a [`Pattern`](spo_model::image::Pattern) (`imageMatch: Glob`), the one with the most literal
+//!    characters first;
+//! 5. a binding to `*`: one per field, which also sets the pod's own field, so that it holds for what is added later.
 //!
-//! Two bindings of one rank: the first by name, with a warning that names the other.
+//! Two bindings of one rank: the first by name. Where they are about the same image, a warning names the other.
 //!
 //! What is left out is always filled in. Where the pod's author has set the field himself, in the container or for all
 //! containers that leave it out in the pod, the `onConflict` of the binding that decides counts:
@@ -34,6 +37,7 @@
 //! come in addition are treated as if they had been there from the start.
 
 mod author;
+mod choice;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,9 +45,9 @@ use serde_json::Value;
 use spo_model::{binding::OnConflict, status::ProfileState};
 
 use self::author::Said;
+pub(super) use self::choice::{Bindings, Found};
 use super::{
-    image::Reference,
-    index::{Absent, Binding, BoundImage, Index, Profile, Slot},
+    index::{Absent, Binding, Index, Profile, Slot},
     pod,
     review::{Answer, Request, clip},
 };
@@ -114,73 +118,6 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
         }
     }
     work.answer()
-}
-
-/// The bindings that are about one pod.
-#[derive(Debug)]
-pub(super) struct Bindings<'a> {
-    exact: BTreeMap<(Slot, &'a str), &'a Binding>,
-    images: Vec<(&'a Reference, &'a Binding)>,
-    any: BTreeMap<Slot, &'a Binding>,
-    unused: Vec<String>,
-}
-
-/// A binding that decides about a container.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found<'a> {
-    pub(super) binding: &'a Binding,
-    by_wildcard: bool,
-}
-
-impl<'a> Bindings<'a> {
-    /// The bindings of a namespace that select a pod with these labels.
-    pub(super) fn of(index: &'a Index, namespace: &str, labels: &'a BTreeMap<String, String>) -> Self {
-        let mut found =
-            Self { exact: BTreeMap::new(), images: Vec::new(), any: BTreeMap::new(), unused: Vec::new() };
-        for binding in index.bindings(namespace, labels) {
-            let first = match &binding.image {
-                BoundImage::Any => *found.any.entry(binding.slot).or_insert(binding),
-                BoundImage::One(text, reference) => {
-                    found.images.extend(reference.iter().map(|reference| (reference, binding)));
-                    *found.exact.entry((binding.slot, text)).or_insert(binding)
-                }
-            };
-            if first.name != binding.name && (first.kind, &first.profile) != (binding.kind, &binding.profile)
-            {
-                found.unused.push(format!(
-                    "ProfileBinding {namespace}/{} is not used: {} sets the {} of the same image",
-                    binding.name,
-                    first.name,
-                    binding.slot.name()
-                ));
-            }
-        }
-        found
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.any.is_empty()
-    }
-
-    fn any(&self, slot: Slot) -> Option<&'a Binding> {
-        self.any.get(&slot).copied()
-    }
-
-    /// The binding that decides about a container with an image.
-    pub(super) fn find(&self, slot: Slot, image: &str) -> Option<Found<'a>> {
-        let exact = self.exact.get(&(slot, image)).copied();
-        let same_meaning = || {
-            let image = Reference::parse(image)?;
-            let fits = |&&(reference, binding): &&(&Reference, &'a Binding)| {
-                binding.slot == slot && reference.covers(&image)
-            };
-            self.images.iter().find(fits).map(|(_, binding)| *binding)
-        };
-        match exact.or_else(same_meaning) {
-            Some(binding) => Some(Found { binding, by_wildcard: false }),
-            None => self.any(slot).map(|binding| Found { binding, by_wildcard: true }),
-        }
-    }
 }
 
 /// A pod on its way.

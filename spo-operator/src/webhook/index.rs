@@ -12,6 +12,7 @@ use std::{
 use spo_model::{
     Severity, State,
     binding::{BoundKind, OnConflict},
+    image::BoundImage,
     kind::{Kind, Scope},
     kubernetes::LabelSelector,
     names::{NamespaceName, ProfileKey},
@@ -22,7 +23,7 @@ use spo_model::{
 };
 use spo_node::compile::Library;
 
-use super::{configuration::Configuration, image::Reference};
+use super::configuration::Configuration;
 
 /// The field of a security context that a profile goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,15 +85,6 @@ pub struct Binding {
     /// What happens where a pod says something else.
     pub on_conflict: OnConflict,
     selector: Option<LabelSelector>,
-}
-
-/// The images a binding is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BoundImage {
-    /// `*`: every container without a binding of its own, and the pod itself.
-    Any,
-    /// One image: its text, and what it means if it is a reference.
-    One(String, Option<Reference>),
 }
 
 /// A ProfileRecording.
@@ -329,19 +321,17 @@ impl Index {
             BoundKind::RawSelinuxProfile => Kind::RawSelinuxProfile,
             BoundKind::AppArmorProfile => Kind::AppArmorProfile,
         };
-        match (first_error(object), Slot::of(kind)) {
-            (None, Some(slot)) => {
-                let image = match binding.spec.image.as_str() {
-                    "*" => BoundImage::Any,
-                    text => BoundImage::One(text.to_owned(), Reference::parse(text)),
-                };
-                let profile = binding.spec.profile_ref.name.clone();
-                let selector = binding.spec.pod_selector.clone();
-                let on_conflict = binding.spec.on_conflict.unwrap_or_default();
+        let spec = &binding.spec;
+        let image = BoundImage::read(&spec.image, spec.image_match.unwrap_or_default());
+        let broken = first_error(object).or_else(|| image.as_ref().err().map(ToString::to_string));
+        match (broken, image, Slot::of(kind)) {
+            (None, Ok(image), Some(slot)) => {
+                let (profile, selector) = (spec.profile_ref.name.clone(), spec.pod_selector.clone());
+                let on_conflict = spec.on_conflict.unwrap_or_default();
                 let compiled = Binding { name, kind, slot, profile, image, on_conflict, selector };
                 self.bindings.entry(namespace).or_default().push(compiled);
             }
-            (reason, _) => {
+            (reason, ..) => {
                 let reason = reason.unwrap_or_default();
                 let entry =
                     Unreadable { kind: Kind::ProfileBinding, namespace: namespace.clone(), name, reason };

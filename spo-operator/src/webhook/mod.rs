@@ -52,7 +52,6 @@ pub mod convert;
 pub mod feed;
 #[cfg(test)]
 mod fixture;
-pub mod image;
 pub mod index;
 mod pod;
 pub mod process;

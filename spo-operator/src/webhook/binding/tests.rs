@@ -1,4 +1,5 @@
 mod conflicts;
+mod images;
 
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,14 +1,23 @@
 //! Image references: when a binding's image means a container's image.
 //!
-//! The text decides first: an image that is written as the binding writes it is meant. Otherwise both texts are
-//! brought into the full form that container runtimes use (`distribution/reference`): `nginx` is
-//! `docker.io/library/nginx:latest`. Names that lead to the same registry are one. A text that is no reference is only ever compared as text.
+//! Texts are brought into the full form that container runtimes use (`distribution/reference`): `nginx` is
+//! `docker.io/library/nginx:latest`. Names that lead to the same registry are one. A text that is no reference is only
+//! ever compared as text. [`BoundImage`] is what a binding means, in each of its modes.
+
+mod bound;
+mod pattern;
+
+use std::str::FromStr;
+
+pub use bound::{BoundImage, ImageError};
+pub use pattern::Pattern;
+
+use crate::diagnostic::shorten;
 
 /// An image reference in its full form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    registry: String,
-    repository: String,
+    repository: Repository,
     tag: Option<String>,
     digest: Option<String>,
 }
@@ -30,19 +39,24 @@ impl Reference {
             Some(colon) => (&rest[..last + colon], Some(read_tag(&rest[last + colon + 1..])?)),
             None => (rest, None),
         };
-        let (registry, repository) = match name.split_once('/') {
+        let (registry, path) = match name.split_once('/') {
             Some((first, path)) if is_registry(first) => (read_registry(first)?, path.to_owned()),
             _ => (DEFAULT_REGISTRY.to_owned(), name.to_owned()),
         };
-        if repository.len() > MAX_REPOSITORY || !repository.split('/').all(is_component) {
+        if path.len() > MAX_REPOSITORY || !path.split('/').all(is_component) {
             return None;
         }
-        let repository = match registry == DEFAULT_REGISTRY && !repository.contains('/') {
-            true => format!("library/{repository}"),
-            false => repository,
+        let path = match registry == DEFAULT_REGISTRY && !path.contains('/') {
+            true => format!("library/{path}"),
+            false => path,
         };
         let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned()));
-        Some(Self { registry, repository, tag, digest })
+        Some(Self { repository: Repository { registry, path }, tag, digest })
+    }
+
+    /// Where the image is kept.
+    pub const fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// Whether a binding with this reference is about a container with the other one.
@@ -50,12 +64,32 @@ impl Reference {
     /// A digest names one content, so a binding with a digest is about exactly that digest, whatever the tag. A
     /// binding with a tag is about every container that writes this tag, with or without a digest behind it.
     pub fn covers(&self, container: &Self) -> bool {
-        let same_place = self.registry == container.registry && self.repository == container.repository;
-        same_place
+        self.repository == container.repository
             && match &self.digest {
                 Some(digest) => container.digest.as_ref() == Some(digest),
                 None => self.tag == container.tag,
             }
+    }
+}
+
+/// A repository in its full form: a registry and a path in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Repository {
+    registry: String,
+    path: String,
+}
+
+impl FromStr for Repository {
+    type Err = ImageError;
+
+    /// Reads a reference that has neither tag nor digest.
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let reference = Reference::parse(text).ok_or_else(|| ImageError::Malformed(shorten(text)))?;
+        let last = text.rfind('/').map_or(0, |slash| slash + 1);
+        match text[last..].contains([':', '@']) {
+            true => Err(ImageError::Tagged(shorten(text))),
+            false => Ok(reference.repository),
+        }
     }
 }
 
