@@ -18,7 +18,7 @@
 //! | 10 each node annotates the profile | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not write profiles |
 //! | 11 disabled and partial AppArmor profiles are loaded | `a_profile_asks_for_its_artefact_unless_it_is_off` (`spo-node/src/desired.rs`) |
 //! | 12 AppArmor profiles of the host are replaced | `a_foreign_profile_in_the_kernel_is_never_replaced` (`spo-node/src/tests.rs`) |
-//! | 13 success is not told | `only_a_transition_is_told` (`spo-operator/src/daemon/events.rs`), `readers_of_metrics_and_the_end` (`tests/tests/daemon.rs`) |
+//! | 13 success is not told | `only_a_transition_is_told` (`spo-operator/src/daemon/events.rs`), `readers_of_metrics_and_the_end` (`tests/tests/daemon/main.rs`) |
 //! | 14 nodes without AppArmor restart for ever | `a_host_without_the_module_says_so_and_gets_no_file` (`spo-node/src/tests.rs`) |
 //! | 15 a `selinuxd` that is not ready makes a crash | `a_selinuxd_that_is_starting_is_waited_for` (`spo-node/tests/selinux.rs`) |
 //! | 16 SELinux profiles are written twice in 30 s | `one_write_for_each_transition_and_none_without` (`spo-operator/src/daemon/reporter.rs`) |
@@ -43,7 +43,7 @@
 //! | 35 updates change what cannot be changed | `defects_34_and_35_only_creation_is_looked_at` (`spo-operator/src/webhook/binding/tests.rs`) |
 //! | 36 a path of a profile that is elsewhere | `defect_36_the_path_of_the_logging_profile_is_the_one_of_its_scope` (`spo-operator/src/webhook/recording/tests.rs`) |
 //! | 37 conversion loses kinds and fields | `every_kind_is_read_in_every_version`, `defect_37_every_kind_is_converted_both_ways_without_loss` (`spo-operator/src/webhook/convert.rs`) |
-//! | 42 the kubelet's directory is a label | `a_kubelet_may_be_elsewhere` (`spo-operator/src/daemon/plan.rs`) |
+//! | 42 the kubelet's directory is a label | `a_kubelet_may_be_elsewhere` (`spo-operator/src/daemon/plan/tests.rs`) |
 //! | 44 the manager may not write AppArmor profiles | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`) |
 //! | 45 the webhook holds all pods | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): it may not even list them |
 //! | 46 a profiler and metrics are open | `nothing_else_is_served` |
