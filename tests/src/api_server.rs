@@ -8,8 +8,10 @@ use std::{
     fs,
     io::Write as _,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -381,10 +383,21 @@ impl Authority {
     }
 }
 
-/// A port that nobody has now.
+/// A port that nobody has now, and that nobody gets before it is used: each is given once by this process, and the kernel
+/// gives connections ports above these (`ip_local_port_range`, 32768 and up).
 ///
 /// # Errors
 /// None is free.
 pub fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    const PORTS: Range<u32> = 20_000..30_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        // Processes that run at the same time begin elsewhere.
+        let number = std::process::id().wrapping_mul(101).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + number % (PORTS.end - PORTS.start)) as u16;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(std::io::ErrorKind::AddrInUse.into())
 }
