@@ -131,6 +131,16 @@ impl Memory {
     }
 }
 
+/// What an annotation gets that says something else than a version shows: no conversion writes that.
+pub(super) fn forged(version: Version) -> Diagnostic {
+    Diagnostic::error(
+        "conversion-annotation",
+        FieldPath::of("metadata.annotations").key(MEMORY),
+        format!("the annotation would change what {version} shows, which is for the fields themselves"),
+    )
+    .with_help("remove the annotation, or write the object in v1")
+}
+
 /// Lists the smallest places in which `full` differs from `shown`.
 fn difference(shown: &Value, full: &Value, path: &mut String, places: &mut Vec<Place>) {
     let length = path.len();

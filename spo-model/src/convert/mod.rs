@@ -66,8 +66,15 @@ pub fn decode(document: &Value) -> Result<Decoded, Vec<Diagnostic>> {
     let original = body.clone();
     served::lift(kind, version, &mut body)?;
     if version != Version::V1 {
-        memory.restore(Version::V1, &mut body);
-        check(kind, Version::V1, &body)?;
+        let shown = visible(kind, version, &body);
+        if memory.restore(Version::V1, &mut body) {
+            check(kind, Version::V1, &body)?;
+            if visible(kind, version, &body) != shown {
+                return Err(vec![memory::forged(version)]);
+            }
+        } else {
+            check(kind, Version::V1, &body)?;
+        }
     }
     let mut object = read(kind, body)?;
     memory.forget(Version::V1);
@@ -222,6 +229,27 @@ fn respell(memory: &Memory, kind: Kind, version: Version, shown: &mut Value) {
     normalise(kind, &mut plain);
     if read_back == plain && schema::check(schema::of(kind, version), &spelled).is_empty() {
         *shown = spelled;
+    }
+}
+
+/// What a version shows of a v1 document, as v1 reads it. What is judged by somebody who sees only that version (a policy
+/// of the API server, a webhook) must be what is stored: the annotation, which any client can write, changes none of it.
+fn visible(kind: Kind, version: Version, body: &Value) -> Value {
+    let mut shown = body.clone();
+    served::lower(kind, version, &mut shown);
+    // What is written out of v1 reads back without contradiction.
+    if served::lift(kind, version, &mut shown).is_ok() {
+        normalise(kind, &mut shown);
+    }
+    drop_empty(&mut shown);
+    shown
+}
+
+/// An object that holds nothing but what the version hides is one that it does not show.
+fn drop_empty(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.values_mut().for_each(drop_empty);
+        fields.retain(|_, value| value.as_object().is_none_or(|fields| !fields.is_empty()));
     }
 }
 

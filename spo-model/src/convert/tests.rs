@@ -512,3 +512,37 @@ fn a_forged_annotation_cannot_smuggle_in_what_the_schema_refuses() {
     old["metadata"]["annotations"] = forge(r#"{"v1":[{"path":"/spec/nothing","full":1}]}"#);
     assert_eq!(decode(&old).expect_err("unknown field")[0].code, "unknown-field");
 }
+
+/// What judges a request in the version it was made in must judge what is stored.
+#[test]
+fn a_forged_annotation_cannot_change_what_its_version_shows() {
+    let node = json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "SecurityProfileNodeStatus",
+        "metadata": { "name": "web-node-a" }, "nodeName": "node-a", "status": "Installed" });
+    let binding = document("ProfileBinding", "v1alpha1", minimal(Kind::ProfileBinding));
+    let seccomp = document("SeccompProfile", "v1beta1", json!({ "defaultAction": "SCMP_ACT_ERRNO" }));
+    for (old, place) in [
+        (&node, json!({ "path": "/spec/nodeName", "shown": "node-a", "full": "node-b" })),
+        (&node, json!({ "path": "/metadata/name", "shown": "web-node-a", "full": "web-node-b" })),
+        (&node, json!({ "path": "/status/status", "shown": "Installed", "full": "Error" })),
+        (&binding, json!({ "path": "/spec/image", "shown": "i", "full": "another" })),
+        (
+            &seccomp,
+            json!({ "path": "/spec/defaultAction", "shown": "SCMP_ACT_ERRNO", "full": "SCMP_ACT_ALLOW" }),
+        ),
+        (&seccomp, json!({ "path": "/status", "full": { "status": "Installed" } })),
+        (&seccomp, json!({ "path": "/spec/state", "full": "Disabled" })),
+        (&seccomp, json!({ "path": "/spec/architectures", "full": ["SCMP_ARCH_X86"] })),
+    ] {
+        let mut old = old.clone();
+        assert!(decode(&old).is_ok(), "{old}");
+        old["metadata"]["annotations"] = json!({ super::MEMORY: json!({ "v1": [place] }).to_string() });
+        let found = decode(&old).expect_err("forged");
+        assert_eq!(found[0].code, "conversion-annotation", "{place}: {}", found[0]);
+    }
+    // What the version hides comes back, also where the object around it is not shown.
+    let mut daemon = document("SecurityProfilesOperatorDaemon", "v1alpha1", json!({}));
+    daemon["metadata"]["annotations"] = json!({ super::MEMORY:
+        json!({ "v1": [{ "path": "/spec/security/deniedSyscalls", "full": ["bpf"] }] }).to_string() });
+    let v1 = encode(&decode(&daemon).expect("hidden").object, Version::V1).expect("v1");
+    assert_eq!(v1["spec"]["security"]["deniedSyscalls"], json!(["bpf"]));
+}
