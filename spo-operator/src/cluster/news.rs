@@ -48,11 +48,14 @@ impl Seen {
         }
     }
 
-    /// Stands for all of an object that is read; a generation stands for a whole spec.
+    /// Stands for all of an object that is read. A generation does not stand for a whole spec: the API server counts it
+    /// in the version of the request, and what that version hides changes without it.
     fn print(&self, watch: &Watch, document: &Value) -> u64 {
         let metadata = ["uid", "generation", "deletionTimestamp", "labels"];
         let metadata = metadata.map(|name| document.get("metadata").and_then(|m| m.get(name)));
-        digest(&(metadata.map(|field| field.map(ToString::to_string)), (self.also)(watch, document)))
+        let read = [document.get("spec")].into_iter().chain(metadata);
+        let read: Vec<Option<String>> = read.map(|part| part.map(Value::to_string)).collect();
+        digest(&(read, (self.also)(watch, document)))
     }
 }
 
@@ -86,6 +89,9 @@ mod tests {
         document["metadata"]["resourceVersion"] = json!("7");
         document["metadata"]["finalizers"] = json!(["x"]);
         assert!(!news(&document));
+        // By a request in an old version that does not show the field.
+        document["spec"] = json!({ "onConflict": "Deny" });
+        assert!(news(&document), "spec");
         for (field, value) in [
             ("generation", json!(2)),
             ("labels", json!({ "spo.x-k8s.io/partial": "" })),
