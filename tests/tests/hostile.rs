@@ -166,6 +166,84 @@ fn nobody_evades_a_binding() -> Outcome {
     Ok(())
 }
 
+/// An old version hides some fields, and its annotation says what they are. Whoever writes that changes the object: it is
+/// judged as it will be stored, it takes effect though no generation is counted, and nothing that is shown is another.
+#[test]
+fn what_an_old_version_hides_is_judged_and_takes_effect() -> Outcome {
+    let Some(operator) = Operator::start(&["node-a"])? else { return Ok(()) };
+    tenants(&operator)?;
+    operator.kubectl(&["label", "namespace", "tenant", "spo.x-k8s.io/enable-binding=true"])?;
+    operator.apply(&object("SeccompProfile", "tenant", "strict", &calls(&["read"])))?;
+    let memory = "security-profiles-operator.x-k8s.io/conversion";
+    let reference = json!({ "kind": "SeccompProfile", "name": "strict" });
+    let mut binding = object(
+        "ProfileBinding",
+        "tenant",
+        "all",
+        &json!({ "profileRef": reference, "image": "*", "onConflict": "Deny" }),
+    );
+    operator.apply(&binding)?;
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "namespace": "tenant" },
+        "spec": { "securityContext": { "seccompProfile": { "type": "Unconfined" } },
+            "containers": [{ "name": "c", "image": "nginx" }] } })
+    .to_string();
+    let taken = || -> Result<bool, Box<dyn Error>> {
+        let arguments = ["create", "--dry-run=server", "-f", "-", "--as", "editor-tenant"];
+        Ok(operator.try_kubectl(&arguments, &pod)?.status.success())
+    };
+    operator.holds("the pod is refused", || Ok(!taken()?))?;
+    // By a manifest of the existing operator's, which knows no conflicts.
+    binding["apiVersion"] = json!(format!("{GROUP}/v1alpha1"));
+    binding["spec"] = json!({ "profileRef": reference, "image": "*" });
+    let replace = |document: &Value| operator.try_kubectl(&["replace", "-f", "-"], &document.to_string());
+    let before = operator.get(("profilebindings", "tenant", "all"))?;
+    assert!(replace(&binding)?.status.success());
+    let after = operator.get(("profilebindings", "tenant", "all"))?;
+    let generation = |object: &Value| object["metadata"]["generation"].clone();
+    assert_eq!((generation(&before), &after["spec"]["onConflict"]), (generation(&after), &Value::Null));
+    operator.holds("the pod is bound", taken)?;
+
+    // What is hidden is validated.
+    let annotated = |kind: &str, version: &str, name: &str, spec: &Value, place: &Value| {
+        let mut document = object(kind, "tenant", name, spec);
+        document["apiVersion"] = json!(format!("{GROUP}/{version}"));
+        document["metadata"]["annotations"] = json!({ memory: json!({ "v1": [place] }).to_string() });
+        document
+    };
+    let spec = json!({ "defaultAction": "SCMP_ACT_KILL" });
+    operator.apply(&object("SeccompProfile", "tenant", "killer", &spec))?;
+    let hidden = json!({ "path": "/spec/defaultErrnoRet", "full": 1 });
+    let said = replace(&annotated("SeccompProfile", "v1beta1", "killer", &spec, &hidden))?;
+    assert!(said.status.success() && text(&said).contains("unused-errno"), "{}", text(&said));
+    assert_eq!(operator.get(("seccompprofiles", "tenant", "killer"))?["spec"]["defaultErrnoRet"], 1);
+
+    // What is shown is no business of the annotation.
+    let shown = json!({ "path": "/spec/defaultAction", "shown": "SCMP_ACT_KILL", "full": "SCMP_ACT_ALLOW" });
+    let said = replace(&annotated("SeccompProfile", "v1beta1", "killer", &spec, &shown))?;
+    assert!(!said.status.success() && text(&said).contains("conversion-annotation"), "{}", text(&said));
+    let agent = format!("--as=system:serviceaccount:{NAMESPACE}:spod");
+    let node = "--as-user-extra=authentication.kubernetes.io/node-name=node-a";
+    let mut lie = annotated(
+        "SecurityProfileNodeStatus",
+        "v1alpha1",
+        "lie-node-a-6",
+        &Value::Null,
+        &json!({ "path": "/spec/nodeName", "shown": "node-a", "full": "node-b" }),
+    );
+    lie["nodeName"] = json!("node-a");
+    lie["status"] = json!("Error");
+    if let Some(fields) = lie.as_object_mut() {
+        fields.remove("spec");
+    }
+    operator.refused_to(&["create", "-f", "-", &agent, node], &lie, "conversion-annotation").map(drop)?;
+    // In the old version, too, an agent speaks for its own node.
+    lie["metadata"]["annotations"] = json!({});
+    lie["nodeName"] = json!("node-b");
+    operator
+        .refused_to(&["create", "-f", "-", &agent, node], &lie, "cannot report for another node")
+        .map(drop)
+}
+
 /// The agent of one node says nothing for another, neither in an object of its own nor in the other's.
 #[test]
 fn an_agent_cannot_speak_for_another_node() -> Outcome {

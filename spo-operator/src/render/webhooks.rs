@@ -161,6 +161,8 @@ impl Hooks<'_> {
         vec![binding, recording]
     }
 
+    /// Rules for v1, by equivalence for all versions: what is judged and compared is what will be stored. A request in
+    /// an old version may change what that version hides, by its annotation, and nothing that it shows.
     fn validating(&self) -> Vec<Value> {
         let kinds = |kinds: &[Kind]| kinds.iter().map(|kind| kind.plural()).collect::<Vec<_>>();
         let mut profiles = kinds(&[Kind::SeccompProfile, Kind::SelinuxProfile, Kind::AppArmorProfile]);
@@ -173,13 +175,13 @@ impl Hooks<'_> {
         };
 
         let mut validation = self.hook("profile-validation.spo.io", "/validate-profile", "Fail");
-        validation["rules"] = json!([rule(GROUP, "*", &both, &profiles, "*")]);
+        validation["rules"] = json!([rule(GROUP, "v1", &both, &profiles, "*")]);
         validation["namespaceSelector"] = own("NotIn");
 
         let raw = kinds(&[Kind::RawSelinuxProfile]);
         let mut raw_validation =
             self.hook("rawselinuxprofile-validation.spo.io", "/validate-rawselinuxprofile", "Fail");
-        raw_validation["rules"] = json!([rule(GROUP, "*", &both, &raw, "*")]);
+        raw_validation["rules"] = json!([rule(GROUP, "v1", &both, &raw, "*")]);
         raw_validation["namespaceSelector"] = own("NotIn");
 
         let mut all = profiles;
@@ -187,7 +189,7 @@ impl Hooks<'_> {
         all.push(Kind::SecurityProfilesOperatorDaemon.plural());
         let mut ours = self.hook("operator-validation.spo.io", "/validate-profile", "Ignore");
         // What has no namespace is in no selector's reach and has been validated above.
-        ours["rules"] = json!([rule(GROUP, "*", &both, &all, "Namespaced")]);
+        ours["rules"] = json!([rule(GROUP, "v1", &both, &all, "Namespaced")]);
         ours["namespaceSelector"] = own("In");
 
         let mut hooks = vec![validation, raw_validation, ours];
