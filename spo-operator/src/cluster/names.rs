@@ -7,6 +7,9 @@ pub const OPERATOR: &str = "security-profiles-operator";
 /// The SecurityProfilesOperatorDaemon that the operator makes when there is none, and the label `name` of agents.
 pub const SPOD: &str = "spod";
 
+/// The priority class of agents, unless the SPOD names another.
+pub const AGENT_PRIORITY: &str = "system-node-critical";
+
 /// The service account of the agents.
 pub const AGENT_ACCOUNT: &str = "spod";
 

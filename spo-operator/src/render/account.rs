@@ -185,6 +185,7 @@ fn manager(place: &Where) -> Account {
             ),
             // Only where certificates are left to cert-manager.
             rule("cert-manager.io", &["certificates", "issuers"], &["get", "create", "patch"]),
+            openshift("nonroot-v2"),
             // Whether the namespace goes, or the operator alone.
             named("", &["namespaces"], std::slice::from_ref(&place.namespace), &["get"]),
             rule("coordination.k8s.io", &["leases"], &["create"]),
@@ -224,13 +225,8 @@ fn agent() -> Account {
         ],
         own: vec![
             rule(GROUP, &["securityprofilesoperatordaemons"], READ),
-            // OpenShift: folders of the host, and root for the init container.
-            named(
-                "security.openshift.io",
-                &["securitycontextconstraints"],
-                &["privileged".to_owned()],
-                &["use"],
-            ),
+            // Folders of the host, and root for the init container.
+            openshift("privileged"),
             // Whether it is going for good, and should clean up.
             rule("apps", &["daemonsets"], &["get"]),
             // In cluster mode a report of a whole node is in no user's namespace.
@@ -248,8 +244,13 @@ fn webhook() -> Account {
         role: names::WEBHOOK_ACCOUNT,
         cluster: Vec::new(),
         users: vec![rule(GROUP, &kinds, READ)],
-        own: vec![rule(GROUP, &["securityprofilesoperatordaemons"], READ)],
+        own: vec![rule(GROUP, &["securityprofilesoperatordaemons"], READ), openshift("nonroot-v2")],
     }
+}
+
+/// On OpenShift a user of one's own choice needs a SecurityContextConstraints that allows it; elsewhere there are none.
+fn openshift(constraints: &str) -> Value {
+    named("security.openshift.io", &["securitycontextconstraints"], &[constraints.to_owned()], &["use"])
 }
 
 /// What the cluster's own roles `view`, `edit` and `admin` take in, and a role that is given by hand.

@@ -141,7 +141,7 @@ impl Pod<'_> {
         let mut pod = json!({
             "serviceAccountName": names::AGENT_ACCOUNT,
             "nodeSelector": { "kubernetes.io/os": "linux" },
-            "priorityClassName": priority.unwrap_or("system-node-critical"),
+            "priorityClassName": priority.unwrap_or(names::AGENT_PRIORITY),
             // An agent that ends for ever takes its profiles off the node; a policy is rebuilt for that.
             "terminationGracePeriodSeconds": if self.features.host_tools() { 120 } else { 30 },
             "securityContext": {

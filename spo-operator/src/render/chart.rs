@@ -34,6 +34,7 @@ pub(super) fn files() -> Result<Vec<File>, FileError> {
     policies.extend(
         policy::network(NAMESPACE).into_iter().map(|p| Part::when("$.Values.networkPolicy.enabled", p)),
     );
+    policies.push(Part::always(policy::quota(NAMESPACE)));
     policies.push(Part::when("$.Values.podDisruptionBudget.enabled", MANAGER.budget(NAMESPACE)));
     all.push(template("policies", policies)?);
     let token = account::metrics_token(NAMESPACE);

@@ -90,6 +90,7 @@ pub fn operator(environment: &Environment, webhook: Webhook) -> Vec<Value> {
     objects.extend(policy::own_node(namespace));
     objects.extend(policy::startup_taint(namespace));
     objects.extend(policy::network(namespace));
+    objects.push(policy::quota(namespace));
     objects.push(profiles(namespace));
     if webhook == Webhook::Static {
         // Its SPOD is not known yet, and may ask for the taint of new nodes.

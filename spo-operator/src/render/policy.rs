@@ -22,7 +22,8 @@ pub(super) fn own_node(namespace: &str) -> Vec<Value> {
         "failurePolicy": "Fail",
         "matchConstraints": { "resourceRules": [{
             "apiGroups": [GROUP],
-            "apiVersions": ["*"],
+            // What is stored is judged, in whatever version the request is: an annotation holds what others hide.
+            "apiVersions": ["v1"],
             "operations": ["CREATE", "UPDATE", "DELETE"],
             "resources": [Kind::SecurityProfileNodeStatus.plural()],
             "scope": "*",
@@ -34,7 +35,6 @@ pub(super) fn own_node(namespace: &str) -> Vec<Value> {
             { "name": "node", "expression":
                 "has(request.userInfo.extra) && 'authentication.kubernetes.io/node-name' in request.userInfo.extra \
                  ? request.userInfo.extra['authentication.kubernetes.io/node-name'][0] : ''" },
-            // The field moved between versions; the request comes in the version that it was made in.
             { "name": "reported", "expression": format!("object == null ? '' : {}", node_of("object")) },
             { "name": "ending", "expression": format!(
                 "variables.node.size() > {NODE_STATUS_NODE} \
@@ -118,10 +118,19 @@ pub(super) fn startup_taint(namespace: &str) -> Vec<Value> {
 }
 
 fn node_of(object: &str) -> String {
-    format!(
-        "(has({object}.spec) && has({object}.spec.nodeName) ? {object}.spec.nodeName : \
-         has({object}.nodeName) ? {object}.nodeName : '')"
-    )
+    format!("(has({object}.spec) && has({object}.spec.nodeName) ? {object}.spec.nodeName : '')")
+}
+
+/// Room for pods of the priority class of nodes' agents: some clusters (GKE) allow it only where a quota speaks of it.
+pub(super) fn quota(namespace: &str) -> Value {
+    let mut quota = object("v1", "ResourceQuota", Some(namespace), "spo-node-critical", "agent");
+    quota["spec"] = json!({
+        // More than a cluster has nodes.
+        "hard": { "pods": "100k" },
+        "scopeSelector": { "matchExpressions":
+            [{ "scopeName": "PriorityClass", "operator": "In", "values": [names::AGENT_PRIORITY] }] },
+    });
+    quota
 }
 
 /// What may connect: the API server to webhooks, whoever scrapes to metrics; from the pods, the API server and DNS.
@@ -147,8 +156,9 @@ pub(super) fn network(namespace: &str) -> Vec<Value> {
     };
     let serving = json!({ "ingress": [{ "ports": tcp(&[names::HTTPS_PORT]) }] });
     // The ports of API servers, as distributions have them; policies see the port behind the Service.
-    let mut out = tcp(&[443, 6443, 8443, 16443, 53]);
-    out.push(json!({ "protocol": "UDP", "port": 53 }));
+    let mut out = tcp(&[443, 6443, 8443, 16443, 53, 5353]);
+    // OpenShift's DNS listens on 5353.
+    out.extend([53, 5353].map(|port| json!({ "protocol": "UDP", "port": port })));
     vec![
         policy("spo-deny", every.clone(), &["Ingress", "Egress"], json!({})),
         policy("spo-api-server", every, &["Egress"], json!({ "egress": [{ "ports": out }] })),
