@@ -25,7 +25,7 @@ const NAMESPACE: &str = "security-profiles-operator";
 type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 
 /// The sections that are run on plain nodes, and those that need kernels with security modules.
-const ON_NODES: [&str; 7] = ["1.", "2.", "6.", "7.", "8.", "9.", "10."];
+const ON_NODES: [&str; 8] = ["1.", "2.", "3.", "6.", "7.", "8.", "9.", "10."];
 const ON_GUESTS: [&str; 4] = ["1.", "4.", "5.", "10."];
 
 /// Blocks that are repeated a few times: `kubectl run -i` shows nothing of a pod that has said everything before it is
@@ -135,6 +135,72 @@ fn timed(cluster: &Cluster, what: &str, test: impl FnMut() -> Fallible<bool>) ->
     Ok(start.elapsed())
 }
 
+/// What the README says of a cluster is a part of the guide.
+#[test]
+fn the_readme_starts_as_the_guide_does() -> Fallible {
+    let readme = fs::read_to_string(workspace().join("README.md"))?;
+    let lines = |text: &str| -> Vec<String> {
+        sections(text)
+            .iter()
+            .flat_map(|section| &section.blocks)
+            .flat_map(|block| block.script.lines().map(str::to_owned))
+            .filter(|line| line.starts_with("kubectl "))
+            .collect()
+    };
+    let guide = fs::read_to_string(workspace().join("docs/guide.md"))?;
+    let guide = lines(&guide);
+    let mut rest = guide.iter();
+    let short = lines(&readme);
+    assert!(short.len() > 3, "{short:?}");
+    for line in short {
+        assert!(rest.any(|known| *known == line), "the guide has {line:?} not, or elsewhere");
+    }
+    Ok(())
+}
+
+/// Every command of the existing operator's guide is one of ours, or one of those that cannot be.
+#[test]
+fn no_command_of_the_existing_guide_is_missing() -> Fallible {
+    let path = workspace().join("../shared/guide/guide.txt");
+    let Ok(text) = fs::read_to_string(&path) else {
+        spo_tests::skip("guide", &format!("{} does not exist", path.display()));
+        return Ok(());
+    };
+    // Another operator's addresses and a download; names of files; recorders, which come later.
+    let elsewhere = [
+        "cert-manager",
+        "wget ",
+        "raw.githubusercontent.com",
+        "restricted-workload-seccomp.yaml",
+        "profile-recording.yaml",
+        "nginx-test",
+        "record-nginx-nginx",
+        "label ns production spo.x-k8s.io/enable-recording=",
+    ];
+    let squeeze = |text: &str| text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let ours = squeeze(&fs::read_to_string(workspace().join("docs/guide.md"))?);
+    let joined = text.replace("\\\n", " ");
+    let commands: Vec<String> = joined
+        .lines()
+        .filter(|line| line.starts_with("kubectl ") || line.starts_with("helm "))
+        .map(|line| {
+            let line = squeeze(line);
+            line.replace(
+                "./security-profiles-operator-0.10.0.tgz",
+                "./target/security-profiles-operator-0.1.0.tgz",
+            )
+        })
+        .collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for command in commands {
+        assert!(
+            elsewhere.iter().any(|part| command.contains(part)) || ours.contains(&command),
+            "docs/guide.md lacks {command:?}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn on_three_nodes() -> Fallible {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,9 +285,14 @@ fn on_three_nodes() -> Fallible {
         Ok(!cluster.nodes().iter().any(|node| node.path(&path).exists()))
     })?;
 
+    guide.run(&cluster, "3.")?;
     guide.run(&cluster, "6.")?;
-    guide.run(&cluster, "7.")?;
     // The image is bound, whatever the pod says about itself.
+    let said = cluster.shell(
+        "kubectl label ns production spo.x-k8s.io/enable-binding= && kubectl apply -f examples/guide/07-binding.yaml",
+        workspace(),
+    )?;
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     cluster.until("the binding reaches the webhook", || {
         let asked = pod("bound", "nginx:1.21", r#"{"seccompProfile": {"type": "Unconfined"}}"#);
         let made = cluster.good(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &asked)?;
@@ -229,6 +300,7 @@ fn on_three_nodes() -> Fallible {
         let context = &made["spec"]["containers"][0]["securityContext"];
         Ok(context["seccompProfile"]["localhostProfile"] == "operator/production/restricted-workload.json")
     })?;
+    guide.run(&cluster, "7.")?;
     bound_under_a_kubelet(&cluster)?;
     guide.run(&cluster, "8.")?;
     guide.run(&cluster, "9.")?;
@@ -282,14 +354,6 @@ fn on_three_nodes() -> Fallible {
 
 /// A pod that says nothing runs under the profile that its image is bound to.
 fn bound_under_a_kubelet(cluster: &Cluster) -> Fallible {
-    let said = cluster.shell(
-        "kubectl apply -f examples/guide/02-seccomp-runs.yaml &&
-         kubectl wait --for=condition=ready seccompprofile restricted-nginx -n production --timeout=30s &&
-         kubectl patch profilebinding nginx-binding -n production --type=merge \
-           -p '{\"spec\":{\"profileRef\":{\"name\":\"restricted-nginx\"}}}'",
-        workspace(),
-    )?;
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let silent = pod("silent", "nginx:1.21", "{}");
     cluster.until("the other binding reaches the webhook", || {
         let made = cluster.good(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &silent)?;
