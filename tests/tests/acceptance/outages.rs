@@ -49,7 +49,12 @@ fn it_converges_after_every_outage() -> Outcome {
     operator.refused(&seccomp("unseen", "SCMP_ACT_ERRNO", &["read"]), "webhook")?;
     operator.kubectl(&["delete", "seccompprofile", "after-api", "-n", "production", "--timeout=60s"])?;
     patch_spod(&operator, &json!({ "verbosity": 1 }))?;
-    operator.until("the patch", ("daemonset", NAMESPACE, "spod"), |set| set.to_string().contains("\"1\""))?;
+    operator.until("the patch", ("daemonset", NAMESPACE, "spod"), |set| {
+        let containers = set["spec"]["template"]["spec"]["containers"].as_array();
+        let mut variables =
+            containers.into_iter().flatten().flat_map(|c| c["env"].as_array().into_iter().flatten());
+        variables.any(|variable| variable["name"] == "SPO_VERBOSITY" && variable["value"] == "1")
+    })?;
     operator.server.start_again("webhook")?;
     operator.webhook_is_ready()?;
     operator.holds("it is asked again", || {
@@ -108,28 +113,35 @@ fn foreign_writers_hold_nothing_up() -> Outcome {
     let (stop, wrote) = (AtomicBool::new(false), [AtomicUsize::new(0), AtomicUsize::new(0)]);
     thread::scope(|scope| -> Outcome {
         let (operator, stop, wrote) = (&operator, &stop, &wrote);
-        let writer = |number: usize, resource: &'static str, what: fn(usize) -> Value| {
-            scope.spawn(move || -> Result<(), String> {
-                let all = operator.list(resource, "production", "").map_err(|e| e.to_string())?;
-                let names: Vec<&str> =
-                    all.iter().filter_map(|found| found["metadata"]["name"].as_str()).collect();
-                while !stop.load(Ordering::Relaxed) {
-                    for name in &names {
-                        let patch = what(wrote[number].fetch_add(1, Ordering::Relaxed)).to_string();
-                        let arguments =
-                            ["patch", resource, name, "-n", "production", "--type=merge", "-p", &patch];
-                        operator.try_kubectl(&arguments, "").map_err(|e| e.to_string())?;
+        let writer =
+            |number: usize, resource: &'static str, more: &'static [&str], what: fn(usize) -> Value| {
+                scope.spawn(move || -> Result<(), String> {
+                    let all = operator.list(resource, "production", "").map_err(|e| e.to_string())?;
+                    let names: Vec<&str> =
+                        all.iter().filter_map(|found| found["metadata"]["name"].as_str()).collect();
+                    while !stop.load(Ordering::Relaxed) {
+                        for name in &names {
+                            let patch = what(wrote[number].load(Ordering::Relaxed)).to_string();
+                            let arguments =
+                                ["patch", resource, name, "-n", "production", "--type=merge", "-p", &patch];
+                            let said = operator
+                                .try_kubectl(&[&arguments, more].concat(), "")
+                                .map_err(|e| e.to_string())?;
+                            if !said.status.success() {
+                                return Err(text(&said));
+                            }
+                            wrote[number].fetch_add(1, Ordering::Relaxed);
+                        }
                     }
-                }
-                Ok(())
-            })
-        };
+                    Ok(())
+                })
+            };
         let writers = [
-            writer(0, "seccompprofiles", |i| {
-                json!({ "metadata": { "annotations": { "n": i.to_string() } },
-                "status": { "status": "Error" } })
+            writer(0, "seccompprofiles", &["--subresource=status"], |i| {
+                let state = if i % 2 == 0 { "Error" } else { "Pending" };
+                json!({ "status": { "status": state } })
             }),
-            writer(1, "securityprofilenodestatuses", |i| {
+            writer(1, "securityprofilenodestatuses", &[], |i| {
                 let state = if i % 2 == 0 { "Error" } else { "Pending" };
                 json!({ "status": { "status": state }, "metadata": { "labels": { "n": i.to_string() } } })
             }),

@@ -46,7 +46,7 @@ pub(crate) fn a_profile_in_use(cluster: &mut Cluster) -> Fallible {
         let statuses = found("used")?["status"]["status"].clone();
         Ok(statuses == "Terminating")
     })?;
-    assert!(everywhere(cluster, "used") && !is(&found("used")?, "Deleted"));
+    assert!(everywhere(cluster, "used") && !is(&found("used")?, "Ready"));
     shell(cluster, "kubectl delete pod user -n production --timeout=60s")?;
     cluster.until("the profile is gone", || Ok(found("used")?.is_null() && nowhere(cluster, "used")))
 }

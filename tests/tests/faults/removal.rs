@@ -71,7 +71,7 @@ fn in_use(cluster: &Cluster) -> Fallible {
 /// No object of ours in the cluster, no process and no file on a node.
 pub(crate) fn nothing_is_left(cluster: &Cluster) -> Fallible {
     let kinds = "crd,namespaces,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
-                 validatingwebhookconfigurations,validatingadmissionpolicies";
+                 validatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings";
     let mut left = String::new();
     let gone = cluster.until("no object of the operator is left", || {
         left = shell(

@@ -98,7 +98,7 @@ fn run(arguments: &Arguments, mode: Mode) -> Result<Column, Box<dyn Error>> {
     }
     let what = format!("writes in {} s without a change", arguments.idle);
     figures.push(Figure::new(what, count(&idle, ""), "").goal(0.0));
-    figures.extend(memory_of_all(&cluster));
+    figures.extend(memory_of_all(&cluster)?);
     let size = fs::metadata(operator_image::binary()?)?.len();
     figures.push(Figure::new("binary", megabytes(size as f64), "MB").goal(30.0).peer(155.0));
     Ok(Column { name: mode.name().to_owned(), figures })
@@ -137,7 +137,7 @@ fn count(writes: &[audit::Write], user: &str) -> f64 {
 }
 
 /// The memory of each kind of process: of all that run, the one that has most.
-fn memory_of_all(cluster: &Cluster) -> Vec<Figure> {
+fn memory_of_all(cluster: &Cluster) -> Result<Vec<Figure>, Box<dyn Error>> {
     let kinds = [("daemon", 25.0, 100.0), ("manager", 35.0, 95.0), ("webhook", 25.0, 81.0)];
     let processes: Vec<_> = cluster
         .nodes()
@@ -149,10 +149,11 @@ fn memory_of_all(cluster: &Cluster) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (kind, goal, peer) in kinds {
         let of_kind = processes.iter().filter(|(words, _)| words.iter().any(|word| word == kind));
-        let Some((_, memory)) = of_kind.max_by(|(_, a), (_, b)| a.own.total_cmp(&b.own)) else { continue };
+        let most = of_kind.max_by(|(_, a), (_, b)| a.own.total_cmp(&b.own));
+        let (_, memory) = most.ok_or_else(|| format!("no {kind} runs"))?;
         figures.push(Figure::new(kind, megabytes(memory.now), "MB").goal(goal).peer(peer));
         figures.push(Figure::new(format!("{kind}, without the binary"), megabytes(memory.own), "MB"));
         figures.push(Figure::new(format!("{kind}, at most"), megabytes(memory.peak), "MB"));
     }
-    figures
+    Ok(figures)
 }
