@@ -17,7 +17,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::{installed, printed, skip, waiting::until};
+use crate::{installed, printed, relay::Relay, skip, waiting::until};
 
 /// What says that it needs an API server.
 pub(crate) const TIER: &str = "api-server";
@@ -35,7 +35,8 @@ pub struct ApiServer {
     commands: PathBuf,
     processes: Vec<Process>,
     authority: Authority,
-    url: String,
+    port: u16,
+    relay: Option<Relay>,
 }
 
 /// A process, and how it is started again.
@@ -115,8 +116,7 @@ impl ApiServer {
             fs::write(dir.path().join(name), text)?;
         }
         let [etcd, peers, api] = [free_port()?, free_port()?, free_port()?];
-        let url = format!("https://127.0.0.1:{api}");
-        let mut this = Self { dir, commands, processes: Vec::new(), authority, url };
+        let mut this = Self { dir, commands, processes: Vec::new(), authority, port: api, relay: None };
         let own = this.commands.join("etcd");
         let etcd_command = if own.exists() { own } else { PathBuf::from("etcd") };
         this.spawn(
@@ -315,6 +315,20 @@ impl ApiServer {
         Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
     }
 
+    /// Puts a relay between the server and all who get a kubeconfig from now on; the administrator connects directly.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn relay(&mut self) -> std::io::Result<()> {
+        self.relay = Some(Relay::start(self.port)?);
+        Ok(())
+    }
+
+    /// The relay, if there is one.
+    pub fn connections(&self) -> Option<&Relay> {
+        self.relay.as_ref()
+    }
+
     fn kubeconfig_text(&self) -> String {
         let file = |name: &str| self.dir.path().join(name).display().to_string();
         self.config(&serde_json::json!(
@@ -324,10 +338,11 @@ impl ApiServer {
 
     fn config(&self, user: &serde_json::Value) -> String {
         let file = |name: &str| self.dir.path().join(name).display().to_string();
+        let port = self.relay.as_ref().map_or(self.port, Relay::port);
         serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{ "name": "test", "cluster":
-                { "server": self.url, "certificate-authority": file("ca.crt") } }],
+                { "server": format!("https://127.0.0.1:{port}"), "certificate-authority": file("ca.crt") } }],
             "users": [{ "name": "admin", "user": user }],
             "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "admin" } }],
         })

@@ -25,6 +25,7 @@ pub mod guest;
 pub mod objects;
 pub mod operator;
 pub mod operator_image;
+pub mod relay;
 pub mod scrape;
 mod waiting;
 

@@ -74,16 +74,34 @@ impl Operator {
             return Ok(None);
         }
         let Some(mut this) = Self::install(Admission::On)? else { return Ok(None) };
-        for node in nodes {
-            this.node(node)?;
-        }
-        this.manager("manager", &[])?;
-        this.serve()?;
-        for node in nodes {
-            this.agent(node, &["--with-insecure-metrics-access"])?;
-        }
-        this.is_asked()?;
+        this.run(nodes)?;
         Ok(Some(this))
+    }
+
+    /// As [`Self::start`], through a relay: all connections of the operator to the API server can be cut.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_relayed(nodes: &[&str]) -> Result<Option<Self>, Box<dyn Error>> {
+        if !installed(TIER, &["curl"]) || !is_reachable() {
+            return Ok(None);
+        }
+        let Some(mut this) = Self::install(Admission::On)? else { return Ok(None) };
+        this.server.relay()?;
+        this.run(nodes)?;
+        Ok(Some(this))
+    }
+
+    fn run(&mut self, nodes: &[&str]) -> Result<(), Box<dyn Error>> {
+        for node in nodes {
+            self.node(node)?;
+        }
+        self.manager("manager", &[])?;
+        self.serve()?;
+        for node in nodes {
+            self.agent(node, &["--with-insecure-metrics-access"])?;
+        }
+        self.is_asked()
     }
 
     /// An API server with all that `deploy/operator.yaml` installs, the namespace `production`, and no process of the
