@@ -240,7 +240,8 @@ fn accounts_have_the_rights_they_need_and_no_more() -> Outcome {
     Ok(())
 }
 
-/// The Dockerfile's image: the binary, as it was built, and nothing else; a user without rights runs it.
+/// The Dockerfile's image: the binary, as it was built, and nothing else; a user without rights runs it. What the first
+/// stage compiles is built here, by the same command.
 #[test]
 fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
     if !installed("image", &["buildah", "tar"]) {
@@ -248,7 +249,14 @@ fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
     }
     let dir = tempfile::tempdir()?;
     let layout = dir.path().join("image");
-    let built = binary("spo-operator", "spo-operator");
+    let built = operator_image::binary()?;
+    if built.to_string_lossy().contains("-musl") {
+        let binary = fs::read(&built)?;
+        assert!(!needs_an_interpreter(&binary)?, "{} is not static", built.display());
+        assert!(binary.len() <= 30_000_000, "{} bytes", binary.len());
+        let dockerfile = fs::read_to_string(workspace().join("Dockerfile"))?;
+        assert!(dockerfile.contains("cargo build --locked --profile dist --package spo-operator"));
+    }
     operator_image::by_dockerfile(&built, &layout)?;
     let blob = |descriptor: &Value| -> Result<PathBuf, Box<dyn Error>> {
         let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
@@ -284,6 +292,26 @@ fn the_dockerfile_builds_the_image_that_the_manifests_run() -> Outcome {
     let bytes = tar(&["--extract", "--to-stdout"])?;
     assert!(bytes == fs::read(&built)?, "the binary is another one");
     Ok(())
+}
+
+/// Whether a program of ELF, 64 bits, little endian, has to be loaded by another one (PT_INTERP of elf(5)).
+fn needs_an_interpreter(program: &[u8]) -> Result<bool, Box<dyn Error>> {
+    const INTERPRETER: u32 = 3;
+    let bytes = |at: usize, length: usize| program.get(at..at + length).ok_or("the file is cut off");
+    let short = |at: usize| -> Result<usize, Box<dyn Error>> {
+        Ok(usize::from(u16::from_le_bytes(bytes(at, 2)?.try_into()?)))
+    };
+    if bytes(0, 6)? != b"\x7fELF\x02\x01" {
+        return Err("no ELF of 64 bits".into());
+    }
+    let headers = usize::try_from(u64::from_le_bytes(bytes(0x20, 8)?.try_into()?))?;
+    let (size, count) = (short(0x36)?, short(0x38)?);
+    for number in 0..count {
+        if u32::from_le_bytes(bytes(headers + number * size, 4)?.try_into()?) == INTERPRETER {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// OpenShift's service CA in the place of our own: the manager asks it, takes nothing away of what it puts there, and
