@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    lease::{Election, Record, Step},
+    lease::{Election, Record, Renewal, Step},
     platform,
 };
 use crate::{
@@ -123,32 +123,30 @@ impl Candidate {
         let mut complained = String::new();
         loop {
             self.beat.beat();
-            let Some(until) = election.acts_until() else { return };
-            let wait = match complained.is_empty() {
-                true => election.timing().renew,
-                false => Duration::from_secs(1),
-            };
-            let left = until.saturating_sub(self.now());
-            if left <= wait {
-                sleep(left).await;
+            let Some(Renewal { wait, limit }) = election.renewal(self.now(), !complained.is_empty()) else {
+                let left = election.acts_until().map(|until| until.saturating_sub(self.now()));
+                sleep(left.unwrap_or_default()).await;
                 election.resign();
                 return;
-            }
+            };
             sleep(wait).await;
-            let left = until.saturating_sub(self.now());
             let renewal = async {
                 match self.look(election).await? {
                     step @ Step::Renew(_) => self.write(election, step).await.map(|()| true),
                     _ => Ok(false),
                 }
             };
-            match timeout(left, renewal).await {
+            match timeout(limit, renewal).await {
                 Ok(Ok(true)) => complained.clear(),
                 Ok(Err(error)) => {
                     complain(&mut complained, &error, wait);
                 }
-                // Somebody else has it, or nobody answers before the time is over.
-                Ok(Ok(false)) | Err(_) => {
+                Err(_) => {
+                    let silence = kube::Error::Service("no answer in time".into());
+                    complain(&mut complained, &silence, wait);
+                }
+                // Somebody else has it.
+                Ok(Ok(false)) => {
                     election.resign();
                     return;
                 }
