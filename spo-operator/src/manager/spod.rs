@@ -24,7 +24,7 @@ use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     cluster::{names, request::within, resource::Resource},
-    process::Error,
+    process::{Error, INTERVAL, Pulse},
     render,
 };
 
@@ -87,11 +87,14 @@ pub async fn run(
     client: Client,
     settings: Settings,
     mut trusted: Trusted,
+    pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut events = events(&client, &settings.namespace);
     let mut controller = Controller::new(client, settings);
+    let beat = pulse.of("the loop of the SecurityProfilesOperatorDaemons");
     loop {
+        beat.beat();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some(told) = events.next() => controller.take_note(told, &mut events),
@@ -100,6 +103,7 @@ pub async fn run(
                 // What is done halfway is done again by the next leader.
                 stop.run_until_cancelled(controller.work()).await;
             }
+            () = sleep(INTERVAL) => {}
         }
     }
 }

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     cluster::{names, request::within, resource::Resource},
-    process::Error,
+    process::{Error, INTERVAL, Pulse},
     render::{MANAGER_SERVICE, service_ca::INJECT},
 };
 
@@ -63,6 +63,7 @@ pub async fn run(
     namespace: String,
     source: Source,
     anchor: watch::Sender<Option<Anchor>>,
+    pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut trust = Trust::new(client, namespace, source, anchor);
@@ -79,7 +80,9 @@ pub async fn run(
             .boxed()
     });
     let mut events = stream::select_all(secrets.chain(definitions));
+    let beat = pulse.of("the loop of the certificates");
     loop {
+        beat.beat();
         let wait = trust.wait();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -87,6 +90,7 @@ pub async fn run(
                 stop.run_until_cancelled(trust.work()).await;
             }
             Some(told) = events.next() => trust.take_note(told),
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }

@@ -5,6 +5,7 @@ mod certificates;
 mod platform;
 mod static_webhook;
 mod taint;
+mod uninstall;
 
 use std::{
     collections::BTreeMap,
