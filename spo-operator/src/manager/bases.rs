@@ -78,6 +78,11 @@ pub async fn run(
     Ok(())
 }
 
+/// Whether it is the name of one of them.
+pub fn is_one(name: &str) -> bool {
+    documents().any(|document| document["metadata"]["name"] == name)
+}
+
 fn documents() -> impl Iterator<Item = Value> {
     MANIFESTS.iter().filter_map(|text| serde_saphyr::from_str::<Value>(text).ok()).map(|mut document| {
         // They are found by their names alone; whoever writes the namespace too finds the same.

@@ -16,6 +16,7 @@ use super::{
     bases,
     election::{self, Ended},
     lease::{Election, Timing},
+    membership::Overlaps,
     profiles,
     rendering::{OPERATOR, Renderer, Surroundings},
     spod, trust,
@@ -158,6 +159,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         spod: spod::Settings {
             namespace: common.operator_namespace.clone(),
             surroundings,
+            certificates: arguments.certificates,
             renderer: match arguments.static_webhook || !arguments.webhook {
                 true => Renderer { default: render::static_spod, ..OPERATOR },
                 false => OPERATOR,
@@ -263,13 +265,14 @@ impl Work {
 
     async fn control(self, stop: &CancellationToken) -> Result<(), Error> {
         let (anchor, trusted) = watch::channel(None);
+        let (share, overlaps) = watch::channel(Overlaps::new());
         let (client, pulse, own) = (&self.client, &self.pulse, &self.profiles.operator_namespace);
         tokio::try_join!(
             trust::run(client.clone(), own.to_string(), self.source, anchor, pulse, stop.clone()),
-            spod::run(client.clone(), self.spod, trusted, pulse, stop.clone()),
+            spod::run(client.clone(), self.spod, trusted, overlaps, pulse, stop.clone()),
             untaint::run(client.clone(), own.clone(), pulse, stop.clone()),
             bases::run(client.clone(), own.clone(), self.profiles.scope, pulse, stop.clone()),
-            profiles::run(client.clone(), self.profiles.clone(), self.metrics, pulse, stop.clone()),
+            profiles::run(client.clone(), self.profiles.clone(), self.metrics, share, pulse, stop.clone()),
         )
         .map(drop)
     }
@@ -317,6 +320,7 @@ mod tests {
             spod: spod::Settings {
                 namespace,
                 surroundings: Surroundings::default(),
+                certificates: trust::Source::Builtin,
                 renderer: OPERATOR,
                 values: String::new(),
             },

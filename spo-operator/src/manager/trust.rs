@@ -51,6 +51,18 @@ pub enum Source {
     Provided,
 }
 
+impl Source {
+    /// Who fills the Secrets, for people.
+    pub const fn whose(self) -> &'static str {
+        match self {
+            Self::Builtin => "the operator's own authority",
+            Self::CertManager => "cert-manager",
+            Self::ServiceCa => "the service CA",
+            Self::Provided => "the administrator",
+        }
+    }
+}
+
 /// Whom to trust, once that is known.
 pub type Trusted = watch::Receiver<Option<Anchor>>;
 

@@ -2,6 +2,8 @@
 
 mod admission_off;
 mod certificates;
+mod forbidden;
+mod nodes;
 mod platform;
 mod static_webhook;
 mod taint;
