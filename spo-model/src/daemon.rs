@@ -362,6 +362,9 @@ pub struct SecuritySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
     pub denied_syscalls: Option<Vec<String>>,
+    /// What becomes of seccomp profiles that these lists do not allow; absent means `Keep`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forbidden_profiles: Option<ForbiddenProfiles>,
     /// Syscalls that every seccomp profile allows, whatever it says. Meant for what a container runtime needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-list-type" = "set")))]
@@ -396,6 +399,20 @@ impl SecuritySettings {
                 .with_help("take it out of one of the lists")
         })
         .collect()
+    }
+}
+
+text_enum! {
+    /// What becomes of seccomp profiles that `allowedSyscalls` or `deniedSyscalls` does not allow. They are on no node in
+    /// either case.
+    #[derive(Default)]
+    pub enum ForbiddenProfiles {
+        /// They stay, and say what is not allowed.
+        #[default]
+        Keep = "Keep",
+        /// They are deleted, once every node that is ready refuses them. One that pods use is terminating until they are
+        /// gone, and what the operator brings is kept.
+        Delete = "Delete",
     }
 }
 

@@ -171,6 +171,7 @@ const OLD_DAEMON: &[Difference] = &[
     Retired { at: "spec.labelPodDenials" },
     Hidden { at: "spec.security.deniedSyscalls" },
     Hidden { at: "spec.security.enforcedSyscalls" },
+    Hidden { at: "spec.security.forbiddenProfiles" },
     Hidden { at: "spec.security.allowedIdentityRegexp" },
     Hidden { at: "spec.security.allowedOidcIssuerRegexp" },
     Hidden { at: "spec.selinux.options.deniedTypes" },

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::platform::{self, belonging_to};
 use crate::{
     cluster::{names, request::within, resource::Resource},
-    process::Error,
+    process::{Error, Pulse},
 };
 
 /// The manifests, as they are in `deploy/base-profiles`.
@@ -42,15 +42,19 @@ pub async fn run(
     client: Client,
     namespace: NamespaceName,
     profiles: Scope,
+    pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let place = (profiles == Scope::Namespaced).then_some(&namespace);
     let api = Resource::Of(Kind::SeccompProfile).api(client.clone(), profiles, place);
     let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+    // There are two requests and a pause between two beats, much less than makes a loop hang.
+    let beat = pulse.of("the base profiles");
     for document in documents() {
         let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let mut pause = 1;
         loop {
+            beat.beat();
             let applied = async {
                 let owner = platform::owner(&client).await?;
                 let patch = Patch::Apply(belonging_to(document.clone(), owner.as_ref()));
@@ -68,9 +72,15 @@ pub async fn run(
             pause = (pause * 2).min(LONG);
         }
     }
+    drop(beat);
     // The work is done; the end of a controller would be the end of the leader.
     stop.cancelled().await;
     Ok(())
+}
+
+/// Whether it is the name of one of them.
+pub fn is_one(name: &str) -> bool {
+    documents().any(|document| document["metadata"]["name"] == name)
 }
 
 fn documents() -> impl Iterator<Item = Value> {

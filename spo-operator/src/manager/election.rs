@@ -12,13 +12,13 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use tokio::{
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    lease::{Election, Record, Step},
+    lease::{Election, Record, Renewal, Step},
     platform,
 };
 use crate::{
@@ -26,9 +26,18 @@ use crate::{
     process::{Beat, Error, Pulse},
 };
 
+/// How the work of a leader ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop; somebody else may go on.
+    Stopped,
+    /// The operator is being deleted, and nobody is to go on.
+    Uninstalled,
+}
+
 /// Takes part in the election until it is told to stop, and runs `lead` while it leads. The token that `lead` gets is
-/// cancelled when the leadership ends; a `lead` that does not return then is dropped. A `lead` that has nothing left to do
-/// is the end of the election too.
+/// cancelled when the leadership or the process ends; a `lead` that does not return then is dropped. A `lead` that has
+/// nothing left to do is the end of the election too.
 ///
 /// # Errors
 /// The work of the leader failed.
@@ -41,7 +50,7 @@ pub async fn run<F>(
     mut lead: impl FnMut(CancellationToken) -> F,
 ) -> Result<(), Error>
 where
-    F: Future<Output = Result<(), Error>> + Send + 'static,
+    F: Future<Output = Result<Ended, Error>> + Send + 'static,
 {
     let leases = Api::namespaced(client.clone(), namespace);
     let beat = pulse.of("the election");
@@ -54,20 +63,30 @@ where
         let token = stop.child_token();
         let mut work = tokio::spawn(lead(token.clone()));
         let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            () = candidate.keep(&mut election) => None,
             ended = &mut work => Some(ended),
+            () = candidate.keep(&mut election) => None,
+            // What a leader does at the end of its process it does as the leader.
+            () = late(&stop) => None,
         };
         token.cancel();
-        if let Some(ended) = ended {
-            candidate.release(&election).await;
-            return match ended {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(error),
-                Err(error) => Err(error.into()),
-            };
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => finish(work).await,
+        };
+        match ended {
+            // A Lease that nobody gives back keeps the next replica, which is about to be ended as well, from
+            // beginning all anew.
+            Some(Ok(Ok(Ended::Uninstalled))) => return Ok(()),
+            Some(Ok(Err(error))) => {
+                candidate.release(&election).await;
+                return Err(error);
+            }
+            Some(Err(error)) if !error.is_cancelled() => {
+                candidate.release(&election).await;
+                return Err(error.into());
+            }
+            Some(Ok(Ok(Ended::Stopped)) | Err(_)) | None => {}
         }
-        finish(work).await;
         if stop.is_cancelled() {
             candidate.release(&election).await;
             return Ok(());
@@ -76,13 +95,27 @@ where
     }
 }
 
+/// How long the work of a leader may take at the end of its process, while it leads: less than the time a pod has to
+/// end, and more than cleaning up takes.
+const LAST: Duration = Duration::from_secs(25);
+
 /// What is left between the moment at which a leader stops acting and that at which another may start.
 const GRACE: Duration = Duration::from_secs(4);
 
-async fn finish(mut work: JoinHandle<Result<(), Error>>) {
-    if timeout(GRACE, &mut work).await.is_err() {
-        work.abort();
-        let _ = work.await;
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LAST).await;
+}
+
+/// What work that has been told to end ends with; `None` if it does not and is dropped.
+async fn finish<T>(mut work: JoinHandle<T>) -> Option<Result<T, JoinError>> {
+    match timeout(GRACE, &mut work).await {
+        Ok(ended) => Some(ended),
+        Err(_) => {
+            work.abort();
+            let _ = work.await;
+            None
+        }
     }
 }
 
@@ -123,32 +156,30 @@ impl Candidate {
         let mut complained = String::new();
         loop {
             self.beat.beat();
-            let Some(until) = election.acts_until() else { return };
-            let wait = match complained.is_empty() {
-                true => election.timing().renew,
-                false => Duration::from_secs(1),
-            };
-            let left = until.saturating_sub(self.now());
-            if left <= wait {
-                sleep(left).await;
+            let Some(Renewal { wait, limit }) = election.renewal(self.now(), !complained.is_empty()) else {
+                let left = election.acts_until().map(|until| until.saturating_sub(self.now()));
+                sleep(left.unwrap_or_default()).await;
                 election.resign();
                 return;
-            }
+            };
             sleep(wait).await;
-            let left = until.saturating_sub(self.now());
             let renewal = async {
                 match self.look(election).await? {
                     step @ Step::Renew(_) => self.write(election, step).await.map(|()| true),
                     _ => Ok(false),
                 }
             };
-            match timeout(left, renewal).await {
+            match timeout(limit, renewal).await {
                 Ok(Ok(true)) => complained.clear(),
                 Ok(Err(error)) => {
                     complain(&mut complained, &error, wait);
                 }
-                // Somebody else has it, or nobody answers before the time is over.
-                Ok(Ok(false)) | Err(_) => {
+                Err(_) => {
+                    let silence = kube::Error::Service("no answer in time".into());
+                    complain(&mut complained, &silence, wait);
+                }
+                // Somebody else has it.
+                Ok(Ok(false)) => {
                     election.resign();
                     return;
                 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use serde_json::Value;
 use spo_model::{
     Severity,
@@ -70,6 +70,8 @@ pub struct Profile {
     pub version: Box<str>,
     /// Its generation.
     pub generation: Option<i64>,
+    /// When it was made, in seconds since 1970.
+    pub created: Option<i64>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its finalizers.
@@ -91,6 +93,10 @@ impl Profile {
             uid: text("uid"),
             version: text("resourceVersion"),
             generation: metadata["generation"].as_i64(),
+            created: metadata["creationTimestamp"]
+                .as_str()
+                .and_then(|text| text.parse::<Timestamp>().ok())
+                .map(Timestamp::as_second),
             deleting: metadata["deletionTimestamp"].is_string(),
             finalizers: finalizers.filter_map(Value::as_str).map(str::to_owned).collect(),
             status: document.get_mut("status").map(Value::take).unwrap_or_default(),

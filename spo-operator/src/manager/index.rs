@@ -16,9 +16,11 @@ use spo_model::{
 };
 
 use super::{
+    bases,
     bindings::{self, Binding, Bindings, PodFacts},
     facts::{Id, NodeStatus, Profile},
-    membership::{NodeFacts, runs_on, stays_on},
+    forbidden::{Blame, Policy},
+    membership::{NodeFacts, Overlaps, overlaps, runs_on, stays_on},
     mirror::Mirror,
     reports::Reports,
 };
@@ -56,6 +58,8 @@ pub enum Fact {
     Pod(Event<(Name, Option<PodFacts>)>),
     /// About a binding.
     Binding(Event<(Id, Option<Binding>)>),
+    /// About what a SPOD asks for about profiles that are not allowed.
+    Policy(Event<(Name, Option<Policy>)>),
 }
 
 /// How many watches there are of each kind of thing that may be spread over namespaces.
@@ -78,6 +82,25 @@ pub struct Place {
     pub kubelet_dir: Box<str>,
 }
 
+/// How long a node is new. Its agent is started meanwhile, and says nothing about profiles that were there before.
+const NEW: i64 = 120;
+
+/// A node that agents are meant to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Member {
+    ready: bool,
+    created: Option<i64>,
+}
+
+impl Member {
+    /// Whether the node has joined lately, after a profile was made. What such a node has not said yet holds nothing up:
+    /// else each node that joins would make every profile wait.
+    fn is_new_to(self, profile: &Profile, now: i64) -> bool {
+        let later = self.created.zip(profile.created).is_some_and(|(node, profile)| node > profile);
+        later && self.created.is_some_and(|created| now < created.saturating_add(NEW))
+    }
+}
+
 /// What is known.
 #[derive(Debug)]
 pub struct Index {
@@ -93,8 +116,15 @@ pub struct Index {
     used: BTreeMap<Use, BTreeSet<Name>>,
     /// Which profiles have a name.
     named: BTreeMap<Use, BTreeSet<Id>>,
-    /// The nodes that agents are meant to run on, and whether they are ready.
-    members: BTreeMap<Box<str>, bool>,
+    /// The nodes that agents are meant to run on.
+    members: BTreeMap<Box<str>, Member>,
+    overlaps: Overlaps,
+    /// What time it is, in seconds since 1970.
+    now: i64,
+    /// When the next node is new no more.
+    ages: Option<i64>,
+    /// What SPODs ask for about profiles that are not allowed.
+    policies: Mirror<Name, Policy>,
     dirty: BTreeSet<Id>,
     settled: bool,
 }
@@ -123,6 +153,10 @@ impl Index {
             used: BTreeMap::new(),
             named: BTreeMap::new(),
             members: BTreeMap::new(),
+            overlaps: Overlaps::new(),
+            now: 0,
+            ages: None,
+            policies: Mirror::default(),
             dirty: BTreeSet::new(),
             settled: false,
         }
@@ -155,6 +189,9 @@ impl Index {
                     self.dirty.extend(self.bindings.of(&name.0).cloned());
                     self.reuse(&name, before.unwrap_or_default().uses);
                 }
+            }
+            Fact::Policy(event) => {
+                self.policies.apply(watch, event);
             }
             Fact::Binding(event) => self.dirty.extend(self.bindings.take_note(watch, event)),
         }
@@ -190,13 +227,105 @@ impl Index {
             return true;
         }
         let heard = self.reports.count(id);
-        let mut ready = self.members.iter().filter(|(_, ready)| **ready).map(|(node, _)| node);
+        let mut ready = self.members(id, profile).filter(|(_, ready)| *ready).map(|(node, _)| node);
         // Counting first: while a roll-out is under way this is asked once for each node.
         let few = heard < self.members.len() && ready.clone().count() > heard;
         let has_spoken = |node: &str| {
             self.reports.of(id, profile, node).is_some_and(|report| report.is_about(profile.generation))
         };
         heard > 0 && !few && ready.all(|node| has_spoken(node))
+    }
+
+    /// The nodes that count for a profile, and whether they are ready.
+    fn members<'a>(
+        &'a self,
+        id: &'a Id,
+        profile: &'a Profile,
+    ) -> impl Iterator<Item = (&'a str, bool)> + Clone {
+        let counts = |(node, member): &(&Box<str>, &Member)| {
+            !member.is_new_to(profile, self.now) || self.reports.of(id, profile, node).is_some()
+        };
+        self.members.iter().filter(counts).map(|(node, member)| (&**node, member.ready))
+    }
+
+    /// Takes note of what time it is, in seconds since 1970: a node is not new for ever.
+    pub fn tick(&mut self, now: i64) {
+        self.now = now;
+        if self.ages.is_some_and(|ages| ages <= now) {
+            self.dirty.extend(self.profiles.iter().map(|(id, _)| id.clone()));
+        }
+        if self.ages.is_none_or(|ages| ages <= now) {
+            self.ages = self.next_age();
+        }
+    }
+
+    /// When the next node is new no more, in seconds since 1970.
+    pub const fn ages(&self) -> Option<i64> {
+        self.ages
+    }
+
+    fn next_age(&self) -> Option<i64> {
+        let ages = self.members.values().filter_map(|member| Some(member.created?.saturating_add(NEW)));
+        ages.filter(|at| *at > self.now).min()
+    }
+
+    /// The nodes that agents of several SPODs are meant to run on.
+    pub const fn overlaps(&self) -> &Overlaps {
+        &self.overlaps
+    }
+
+    /// The seccomp profiles that are not allowed and that SPODs ask to be deleted, each with who is to blame.
+    ///
+    /// Every node that is ready and has looked at it has to refuse it as it is now, by a SPOD that still does and asks
+    /// for it, and its own status has to say so. What the operator brings is never deleted.
+    pub fn forbidden(&self) -> Vec<(Id, Blame)> {
+        let asked = self.policies.is_complete(1) && self.policies.iter().any(|(_, policy)| policy.deletes);
+        if !asked || !self.is_complete() {
+            return Vec::new();
+        }
+        self.profiles
+            .iter()
+            .filter_map(|(id, profile)| Some((id.clone(), self.blame(id, profile)?)))
+            .collect()
+    }
+
+    fn blame(&self, id: &Id, profile: &Profile) -> Option<Blame> {
+        let brought =
+            *id.namespace == *self.place.operator || id.namespace.is_empty() && bases::is_one(&id.name);
+        if id.resource.kind() != Kind::SeccompProfile || profile.deleting || brought {
+            return None;
+        }
+        let says_so = |condition: &Condition| {
+            condition.type_ == ALLOWED
+                && condition.status == ConditionStatus::False
+                && condition.observed_generation == profile.generation
+        };
+        if profile.generation.is_none() || !profile.conditions().iter().any(says_so) {
+            return None;
+        }
+        let mut blame = None;
+        for (node, ready) in self.members(id, profile) {
+            let report = self.reports.of(id, profile, node).filter(|_| ready);
+            let Some(report) = report.filter(|report| report.state != ProfileState::Unsupported) else {
+                continue;
+            };
+            let message = report.message.as_deref().and_then(|message| message.strip_prefix(NOT_ALLOWED))?;
+            if report.generation != profile.generation {
+                return None;
+            }
+            let facts = self.nodes.get(node)?;
+            let mut agents = self.agents.iter().filter(|(_, template)| runs_on(template, facts));
+            let (Some((spod, _)), None) = (agents.next(), agents.next()) else { return None };
+            let policy = self.policies.get(spod).filter(|policy| policy.deletes && policy.forbids(message));
+            policy?;
+            blame.get_or_insert_with(|| Blame {
+                spod: spod.1.clone(),
+                message: message.to_owned(),
+                uid: profile.uid.clone(),
+                version: profile.version.clone(),
+            });
+        }
+        blame
     }
 
     /// A profile as it is known.
@@ -290,8 +419,7 @@ impl Index {
 
     fn status(&self, id: &Id, profile: &Profile, pods: &BTreeSet<&Name>, now: &str) -> Option<Value> {
         let report = |node: &str| self.reports.of(id, profile, node);
-        let members = self.members.iter().map(|(node, ready)| (&**node, *ready));
-        let mut summary = Summary::of(members, profile.generation, report);
+        let mut summary = Summary::of(self.members(id, profile), profile.generation, report);
         let mut more = Vec::new();
         if profile.deleting {
             summary.state = ProfileState::Terminating;
@@ -381,14 +509,18 @@ impl Index {
             return;
         }
         let runs = |node: &NodeFacts| self.agents.iter().any(|(_, template)| runs_on(template, node));
-        let members: BTreeMap<Box<str>, bool> = self
+        let members: BTreeMap<Box<str>, Member> = self
             .nodes
             .iter()
             .filter(|(_, node)| runs(node))
-            .map(|(name, node)| (name.clone(), node.ready))
+            .map(|(name, node)| (name.clone(), Member { ready: node.ready, created: node.created }))
             .collect();
+        let agents: Vec<(&str, &PodSpec)> =
+            self.agents.iter().map(|((_, name), template)| (name.as_str(), &**template)).collect();
+        self.overlaps = overlaps(&agents, self.nodes.iter().map(|(_, node)| node));
         if members != self.members {
             self.members = members;
+            self.ages = self.next_age();
             self.dirty.extend(self.profiles.iter().map(|(id, _)| id.clone()));
         }
     }

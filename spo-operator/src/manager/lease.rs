@@ -30,7 +30,7 @@ impl Default for Timing {
         Self {
             lease: Duration::from_secs(15),
             deadline: Duration::from_secs(10),
-            renew: Duration::from_secs(5),
+            renew: Duration::from_secs(2),
             retry: Duration::from_secs(2),
         }
     }
@@ -129,11 +129,43 @@ impl Election {
         self.until.is_some_and(|until| now < until)
     }
 
+    /// When the holder renews next, and how long that may take: never so late or so long that there is no time for
+    /// another try. `None` if it may not act any more.
+    pub fn renewal(&self, now: Duration, has_failed: bool) -> Option<Renewal> {
+        let left = self.until?.saturating_sub(now);
+        if left < SHORT {
+            return None;
+        }
+        let wait = if has_failed { AGAIN } else { self.timing.renew };
+        let wait = wait.min(left / 2);
+        let left = left.saturating_sub(wait);
+        let limit = if left < 2 * ENOUGH { left } else { left / 2 };
+        Some(Renewal { wait, limit })
+    }
+
     /// It gives up, whatever the Lease says.
     pub const fn resign(&mut self) {
         self.until = None;
     }
 }
+
+/// One attempt to renew a Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// How long before it begins.
+    pub wait: Duration,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// How long after a renewal that failed another is tried.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A time in which a renewal most probably succeeds, if any does.
+const ENOUGH: Duration = Duration::from_millis(1500);
+
+/// A time that is too short for a renewal.
+const SHORT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -199,6 +231,45 @@ mod tests {
         a.held(at(2));
         assert_eq!(a.look(None, at(3)), Step::Create);
         assert!(!a.leads(at(3)), "a Lease that somebody deleted is nobody's");
+    }
+
+    /// When each attempt begins, and how long it may take, if none of them gets an answer.
+    fn attempts(silent: impl Fn(Renewal) -> Duration) -> Vec<(Duration, Duration)> {
+        let mut a = candidate("a");
+        a.held(at(0));
+        let (mut now, mut tries) = (at(0), Vec::new());
+        while let Some(next) = a.renewal(now, !tries.is_empty()) {
+            tries.push((now + next.wait, next.limit));
+            now += next.wait + silent(next);
+            assert!(now <= at(10), "{tries:?} is longer than it may act");
+            assert!(tries.len() < 30, "{tries:?}");
+        }
+        tries
+    }
+
+    /// One request that gets no answer must not end a leadership.
+    #[test]
+    fn a_renewal_that_stalls_leaves_time_for_another() {
+        let tries = attempts(|renewal| renewal.limit);
+        let (first, second) = (tries[0], tries[1]);
+        assert_eq!(first.0, at(2), "often enough");
+        assert!(first.1 >= at(3), "a slow answer is waited for: {tries:?}");
+        assert!(second.0 > first.0 + first.1 && second.1 >= ENOUGH, "{tries:?}");
+    }
+
+    #[test]
+    fn while_renewals_are_refused_it_tries_on_to_the_end() {
+        let tries = attempts(|_| Duration::ZERO);
+        assert!(tries.len() >= 8, "{tries:?}");
+        assert!(tries.last().is_some_and(|(began, _)| *began > at(9)), "{tries:?}");
+    }
+
+    #[test]
+    fn who_does_not_lead_renews_nothing() {
+        let mut a = candidate("a");
+        assert_eq!(a.renewal(at(0), false), None);
+        a.held(at(0));
+        assert_eq!(a.renewal(at(10), false), None);
     }
 
     #[test]

@@ -23,6 +23,33 @@ pub struct NodeFacts {
     pub taints: Vec<(String, String, String)>,
     /// Whether its kubelet says that it is ready.
     pub ready: bool,
+    /// When it joined, in seconds since 1970.
+    pub created: Option<i64>,
+}
+
+/// Two DaemonSets of agents, by name, and the nodes that both are meant to run on.
+pub type Overlaps = BTreeMap<(String, String), Vec<Box<str>>>;
+
+/// The nodes that several DaemonSets are meant to run on.
+pub fn overlaps<'a>(
+    agents: &[(&'a str, &'a PodSpec)],
+    nodes: impl Iterator<Item = &'a NodeFacts>,
+) -> Overlaps {
+    let mut found = Overlaps::new();
+    if agents.len() < 2 {
+        return found;
+    }
+    for node in nodes {
+        let on: Vec<&str> =
+            agents.iter().filter(|(_, template)| runs_on(template, node)).map(|(name, _)| *name).collect();
+        for (i, one) in on.iter().enumerate() {
+            for other in on.iter().skip(i + 1) {
+                let pair = ((*one).to_owned(), (*other).to_owned());
+                found.entry(pair).or_default().push(node.name.as_str().into());
+            }
+        }
+    }
+    found
 }
 
 impl NodeFacts {
@@ -33,6 +60,7 @@ impl NodeFacts {
         let keeps_away = |taint: &Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
         let taints = spec.taints.into_iter().flatten().filter(keeps_away);
         Self {
+            created: node.metadata.creation_timestamp.map(|time| time.0.as_second()),
             name: node.metadata.name.unwrap_or_default(),
             labels: node.metadata.labels.unwrap_or_default(),
             taints: taints.map(|taint| (taint.key, taint.value.unwrap_or_default(), taint.effect)).collect(),
@@ -144,6 +172,25 @@ mod tests {
         let mut template = template;
         template["containers"] = json!([]);
         runs_on(&serde_json::from_value(template).expect("a template"), &node(labels, taints))
+    }
+
+    #[test]
+    fn nodes_of_two_agents_are_found() {
+        let template = |pool: Option<&str>| -> PodSpec {
+            let selector = pool.map_or(json!({}), |pool| json!({ "pool": pool }));
+            serde_json::from_value(json!({ "containers": [], "nodeSelector": selector })).expect("a template")
+        };
+        let named = |name: &str, pool: &str| NodeFacts {
+            name: name.to_owned(),
+            ..node(json!({ "pool": pool }), json!([]))
+        };
+        let nodes = [named("one", "a"), named("two", "b"), named("three", "a")];
+        let (all, a, b) = (template(None), template(Some("a")), template(Some("b")));
+        assert!(overlaps(&[("x", &a), ("y", &b)], nodes.iter()).is_empty());
+        assert!(overlaps(&[("x", &all)], nodes.iter()).is_empty());
+        let found = overlaps(&[("x", &all), ("y", &a)], nodes.iter());
+        let wanted = [(("x".to_owned(), "y".to_owned()), vec!["one".into(), "three".into()])];
+        assert_eq!(found, wanted.into());
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //!   Secrets, definitions ──certificates, trust──► certificates, caBundle
 //!   SPOD ──rendering, platform, kinds, applied, spod, rollout──► DaemonSet, webhook, …; state
 //!   profiles, node statuses, nodes, pods ──facts, index──► status, finalizer, event ──profiles──► writes
+//!   SPOD, profiles, node statuses ──forbidden, index──► profiles to delete ──profiles──► deletions
 //!   SPOD, nodes, agents ──startup_taint──► nodes that can lose their taint ──untaint──► writes
 //! ```
 //!
 //! Whatever decides is pure: [`anchor`], [`lease`], [`certificates`], [`overlap`], [`membership`], [`mirror`], [`facts`],
-//! [`bindings`], [`reports`], [`index`], [`transitions`], [`applied`], [`rollout`], [`spod_status`],
+//! [`bindings`], [`reports`], [`index`], [`forbidden`], [`transitions`], [`applied`], [`rollout`], [`spod_status`],
 //! [`startup_taint`].
-//! The others hold watches and writes. A replica that does not lead watches nothing: it only looks at the Lease.
+//! The others hold watches and writes. A replica that does not lead looks at the Lease, and at whether the operator is
+//! being deleted.
 
 pub mod anchor;
 pub mod applied;
@@ -20,6 +22,7 @@ pub mod bindings;
 pub mod certificates;
 pub mod election;
 pub mod facts;
+pub mod forbidden;
 pub mod index;
 pub mod kinds;
 pub mod lease;

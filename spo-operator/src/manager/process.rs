@@ -13,11 +13,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bases, election,
+    bases,
+    election::{self, Ended},
     lease::{Election, Timing},
+    membership::Overlaps,
     profiles,
     rendering::{OPERATOR, Renderer, Surroundings},
-    spod, trust, uninstall, untaint,
+    spod, trust,
+    uninstall::{self, Ending},
+    untaint,
 };
 use crate::{
     cluster::names,
@@ -143,6 +147,8 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         client: client.clone(),
         metrics,
         pulse: pulse.clone(),
+        ending: Ending::follow(client.clone(), common.operator_namespace.as_str(), stop.clone()),
+        process: stop.clone(),
         source: arguments.certificates,
         profiles: profiles::Settings {
             operator_namespace: common.operator_namespace.clone(),
@@ -153,6 +159,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         spod: spod::Settings {
             namespace: common.operator_namespace.clone(),
             surroundings,
+            certificates: arguments.certificates,
             renderer: match arguments.static_webhook || !arguments.webhook {
                 true => Renderer { default: render::static_spod, ..OPERATOR },
                 false => OPERATOR,
@@ -217,43 +224,35 @@ struct Work {
     client: Client,
     metrics: Arc<ClusterMetrics>,
     pulse: Pulse,
+    ending: Ending,
+    /// Tells the process to end; what a leader gets is cancelled when it leads no more, too.
+    process: CancellationToken,
     source: trust::Source,
     profiles: profiles::Settings,
     spod: spod::Settings,
 }
 
 impl Work {
-    /// Every controller at once, in one task: the pulse of the profiles' loop is that of all. If one ends, all end. When the operator is being deleted, they make way for cleaning
-    /// up.
-    async fn lead(self, stop: CancellationToken) -> Result<(), Error> {
-        let (anchor, trusted) = watch::channel(None);
-        let namespace = self.spod.namespace.to_string();
-        let leaving = uninstall::begins(self.client.clone(), &namespace);
-        let controllers = async {
-            tokio::try_join!(
-                trust::run(self.client.clone(), namespace.clone(), self.source, anchor, stop.clone()),
-                spod::run(self.client.clone(), self.spod, trusted, stop.clone()),
-                untaint::run(self.client.clone(), self.profiles.operator_namespace.clone(), stop.clone()),
-                bases::run(
-                    self.client.clone(),
-                    self.profiles.operator_namespace.clone(),
-                    self.profiles.scope,
-                    stop.clone()
-                ),
-                profiles::run(
-                    self.client.clone(),
-                    self.profiles.clone(),
-                    self.metrics,
-                    &self.pulse,
-                    stop.clone()
-                ),
-            )
-        };
-        tokio::select! {
-            ended = controllers => return ended.map(drop),
-            () = leaving => {}
+    /// Every controller at once, each with its own share of the pulse. If one ends, all end. When the operator is being
+    /// deleted, they make way for cleaning up.
+    async fn lead(self, stop: CancellationToken) -> Result<Ended, Error> {
+        let (ending, process) = (self.ending.clone(), self.process.clone());
+        let (client, profiles) = (self.client.clone(), self.profiles.clone());
+        // Another leader may have cleaned up already, and be gone.
+        if !ending.is_now().await {
+            tokio::select! {
+                biased;
+                () = ending.begins() => {}
+                // What is done halfway is done again by the next leader.
+                ended = stop.run_until_cancelled(self.control(&stop)) => {
+                    ended.unwrap_or(Ok(()))?;
+                    if !process.is_cancelled() || !ending.is_now().await {
+                        return Ok(Ended::Stopped);
+                    }
+                }
+            }
         }
-        uninstall::clean_up(&self.client, &self.profiles).await;
+        uninstall::clean_up(&client, &profiles).await;
         // Where only the definitions were deleted nobody ends this process; so that it works again when they are back, it
         // ends itself and is started anew.
         if timeout(uninstall::LAST_WORDS, stop.cancelled()).await.is_err() {
@@ -261,7 +260,21 @@ impl Work {
                 "everything is released and nobody has ended this process: it ends, to begin anew"
             );
         }
-        Ok(())
+        Ok(Ended::Uninstalled)
+    }
+
+    async fn control(self, stop: &CancellationToken) -> Result<(), Error> {
+        let (anchor, trusted) = watch::channel(None);
+        let (share, overlaps) = watch::channel(Overlaps::new());
+        let (client, pulse, own) = (&self.client, &self.pulse, &self.profiles.operator_namespace);
+        tokio::try_join!(
+            trust::run(client.clone(), own.to_string(), self.source, anchor, pulse, stop.clone()),
+            spod::run(client.clone(), self.spod, trusted, overlaps, pulse, stop.clone()),
+            untaint::run(client.clone(), own.clone(), pulse, stop.clone()),
+            bases::run(client.clone(), own.clone(), self.profiles.scope, pulse, stop.clone()),
+            profiles::run(client.clone(), self.profiles.clone(), self.metrics, share, pulse, stop.clone()),
+        )
+        .map(drop)
     }
 }
 
@@ -273,5 +286,56 @@ fn identity(name: Option<&str>) -> String {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             format!("{}_{:016x}", host.trim(), RandomState::new().hash_one(std::process::id()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Each is polled by itself, so that one goes round says nothing about the others.
+    #[tokio::test]
+    async fn every_controller_has_its_own_share_of_the_pulse() {
+        // Nobody answers there; what controllers do about it is of no interest here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = "http://127.0.0.1:9".parse().expect("a URL");
+        let client = Client::try_from(kube::Config::new(url)).expect("a client");
+        let (stop, pulse) = (CancellationToken::new(), Pulse::default());
+        let namespace: spo_model::names::NamespaceName = "spo".parse().expect("a name");
+        let work = Work {
+            client: client.clone(),
+            metrics: Arc::new(ClusterMetrics::new()),
+            pulse: pulse.clone(),
+            ending: Ending::follow(client, "spo", stop.clone()),
+            process: stop.clone(),
+            source: trust::Source::Builtin,
+            profiles: profiles::Settings {
+                operator_namespace: namespace.clone(),
+                scope: spo_model::kind::Scope::Namespaced,
+                namespaces: None,
+                kubelet_dir: "/var/lib/kubelet".to_owned(),
+            },
+            spod: spod::Settings {
+                namespace,
+                surroundings: Surroundings::default(),
+                certificates: trust::Source::Builtin,
+                renderer: OPERATOR,
+                values: String::new(),
+            },
+        };
+        let lead = tokio::spawn(work.lead(stop.clone()));
+        let wanted = 5;
+        let all = async {
+            while pulse.all().len() < wanted {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(20), all).await.is_ok(), "{:?}", pulse.all());
+        stop.cancel();
+        let ended = timeout(Duration::from_secs(20), lead).await.expect("it ends").expect("no panic");
+        assert_eq!(ended.expect("no error"), Ended::Stopped, "no answer is no end");
+        assert!(pulse.all().is_empty(), "what has ended hangs no more: {:?}", pulse.all());
     }
 }

@@ -22,7 +22,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
     runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
 use serde_json::{Value, json};
@@ -30,22 +30,27 @@ use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::watch as tell,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     bindings::{self, Binding},
     facts::{Id, NodeStatus, Profile, pod, warning},
+    forbidden::{Blame, Policy},
     index::{Fact, Index, Place, Wanted, Watches},
-    membership::NodeFacts,
-    transitions::{Allowance, Transition},
+    membership::{NodeFacts, Overlaps},
+    spod_status::Spod,
+    transitions::{self, Allowance, Transition},
 };
 use crate::{
     cluster::{
         names,
         request::within,
         resource::Resource,
-        watch::{Name, Watch},
+        watch::{Name, Watch, identity},
     },
     metrics::cluster::{ClusterMetrics, Written},
     process::{Error, INTERVAL, Pulse},
@@ -75,6 +80,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long a node status of nobody is left to others, who collect it most often.
 const ORPHANED: Duration = Duration::from_secs(10);
 
+/// How long settings are left before a profile is deleted by them: agents look again first, and people change their minds.
+const CONSIDERED: Duration = Duration::from_secs(10);
+
+/// The time between two deletions of profiles that are not allowed, and between looks for them.
+const JUDGE: Duration = Duration::from_millis(500);
+
+/// More than a second that has begun has left.
+const BEGUN: Duration = Duration::from_millis(1);
+
 /// How long changes are left before profiles are counted again.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -102,6 +116,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Arc<ClusterMetrics>,
+    overlaps: tell::Sender<Overlaps>,
     pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -110,7 +125,7 @@ pub async fn run(
         operator: settings.operator_namespace.as_str().into(),
         kubelet_dir: settings.kubelet_dir.trim_end_matches('/').into(),
     };
-    let mut keeper = Keeper::new(client, settings, Index::new(place, watches), metrics);
+    let mut keeper = Keeper::new(client, settings, Index::new(place, watches), metrics, overlaps);
     let beat = pulse.of("the loop of the profiles");
     loop {
         beat.beat();
@@ -183,6 +198,12 @@ fn facts(client: &Client, settings: &Settings) -> (Facts, Watches) {
         let told = followed(api, config.clone().page_size(100), "pods");
         streams.push(Box::pin(told.map(move |event| (number, Fact::Pod(map(event, |object| pod(&object)))))));
     }
+    let spods = Watch {
+        resource: Resource::Of(Kind::SecurityProfilesOperatorDaemon),
+        namespace: Some(settings.operator_namespace.clone()),
+    };
+    let spods = spods.follow(client.clone(), Scope::Namespaced, config.clone());
+    streams.push(Box::pin(spods.map(|(_, event)| (0, Fact::Policy(map(event, policy))))));
     let nodes = followed(Api::<Node>::all(client.clone()), config.clone(), "nodes");
     streams.push(Box::pin(nodes.map(|event| {
         let node = |node| {
@@ -245,6 +266,12 @@ fn map<A, B>(event: Event<A>, f: impl FnOnce(A) -> B) -> Event<B> {
     }
 }
 
+/// What a SPOD asks for about profiles that are not allowed.
+fn policy(document: Value) -> (Name, Option<Policy>) {
+    let policy = Spod::of(&document).object.ok().and_then(|spod| Policy::of(&spod.spec));
+    (identity(&document), policy)
+}
+
 /// The template of a DaemonSet of agents; other DaemonSets of the operator are of no interest. Every DaemonSet of agents
 /// counts, whatever it is called: there is one for each SecurityProfilesOperatorDaemon.
 fn agent(object: DaemonSet) -> (Name, Option<Box<k8s_openapi::api::core::v1::PodSpec>>) {
@@ -276,6 +303,8 @@ enum Done {
     Profile(Id, Duration, Result<Option<Profile>, kube::Error>),
     /// A profile as it is after a conflict; `None` if it is gone.
     Asked(Id, Result<Option<Profile>, kube::Error>),
+    /// A profile that is not allowed, and whether it is deleted.
+    Deleted(Id, Blame, Result<(), kube::Error>),
     /// An event is stored, or not.
     Told,
     Status(Name, Result<(), kube::Error>),
@@ -303,13 +332,23 @@ struct Keeper {
     /// What writes that are under way change.
     transitions: BTreeMap<Id, Transition>,
     events: Allowance,
+    /// When profiles that are not allowed are looked for, and since when SPODs say what they say.
+    judge: Option<Instant>,
+    settled: Instant,
+    overlaps: tell::Sender<Overlaps>,
     /// When where all profiles stand is counted again.
     count: Option<Instant>,
     writes: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
 impl Keeper {
-    fn new(client: Client, settings: Settings, index: Index, metrics: Arc<ClusterMetrics>) -> Self {
+    fn new(
+        client: Client,
+        settings: Settings,
+        index: Index,
+        metrics: Arc<ClusterMetrics>,
+        overlaps: tell::Sender<Overlaps>,
+    ) -> Self {
         Self {
             client,
             settings,
@@ -319,6 +358,9 @@ impl Keeper {
             failed: BTreeMap::new(),
             stale: BTreeMap::new(),
             sweep: None,
+            judge: None,
+            settled: Instant::now(),
+            overlaps,
             metrics,
             count: None,
             transitions: BTreeMap::new(),
@@ -331,11 +373,38 @@ impl Keeper {
         let sweep = !matches!(fact, Fact::Pod(_) | Fact::Binding(_));
         let around = matches!(fact, Fact::Pod(_) | Fact::Agents(_) | Fact::Node(_));
         let counts = matches!(fact, Fact::Profile(_));
-        self.index.take_note(watch, fact);
+        let judges = matches!(fact, Fact::Profile(_) | Fact::Status(_));
         let now = Instant::now();
+        self.index.tick(Timestamp::now().as_second());
+        if matches!(fact, Fact::Policy(_)) {
+            self.settled = now + CONSIDERED;
+            self.judge = Some(self.settled);
+        }
+        self.index.take_note(watch, fact);
+        if judges && self.judge.is_none() {
+            self.judge = Some(self.settled.max(now + JUDGE));
+        }
+        if around {
+            let found = self.index.overlaps();
+            self.overlaps.send_if_modified(|known| {
+                let differs = known != found;
+                if differs {
+                    known.clone_from(found);
+                }
+                differs
+            });
+        }
         if counts && self.count.is_none() {
             self.count = Some(now + COUNT);
         }
+        self.plan(around, now);
+        if sweep && self.sweep.is_none() {
+            self.sweep = Some(now + SWEEP);
+        }
+    }
+
+    /// Says when what has changed is looked at.
+    fn plan(&mut self, around: bool, now: Instant) {
         for id in self.index.take_dirty() {
             let pace = match () {
                 () if around => AROUND,
@@ -344,9 +413,6 @@ impl Keeper {
             };
             let due = self.due.entry(id).or_insert(Due { first: now, at: now });
             due.at = (now + pace.breath).min(due.first + pace.patience);
-        }
-        if sweep && self.sweep.is_none() {
-            self.sweep = Some(now + SWEEP);
         }
     }
 
@@ -357,11 +423,21 @@ impl Keeper {
             false => None,
         };
         let far = Instant::now() + Duration::from_secs(3600);
-        [next, self.sweep, self.count].into_iter().flatten().min().unwrap_or(far)
+        let ages = self.index.ages().map(|at| {
+            let left = at.saturating_sub(Timestamp::now().as_second());
+            // A second has begun before it is over.
+            Instant::now() + Duration::from_secs(u64::try_from(left).unwrap_or_default()) + BEGUN
+        });
+        [next, self.sweep, self.count, self.judge, ages].into_iter().flatten().min().unwrap_or(far)
     }
 
     fn work(&mut self) {
         let now = Instant::now();
+        self.index.tick(Timestamp::now().as_second());
+        self.plan(true, now);
+        if self.judge.is_some_and(|at| at <= now) {
+            self.judge(now);
+        }
         if self.sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
         }
@@ -432,6 +508,22 @@ impl Keeper {
                     Err(error) => self.retry(id, &error),
                 }
             }
+            Done::Deleted(id, blame, result) => {
+                self.writing.remove(&id);
+                match result {
+                    Ok(()) => {
+                        let (profile, spod) = (&id, &blame.spod);
+                        tracing::info!(%profile, spod, "deleted a profile that is not allowed");
+                        self.store(transitions::deletion(&id, &blame, Timestamp::now()));
+                    }
+                    // It is gone, or another one than the nodes have refused, about which they will say more.
+                    Err(error) if is_code(&error, 404) || is_code(&error, 409) => {}
+                    Err(error) => {
+                        tracing::warn!(profile = %id, %error, "a profile that is not allowed stays")
+                    }
+                }
+                self.judge = Some(Instant::now() + JUDGE);
+            }
             Done::Told => {}
             Done::Status(name, Err(error)) if !is_code(&error, 404) => {
                 tracing::warn!(status = name.1, %error, "a node status of nobody stays");
@@ -476,7 +568,10 @@ impl Keeper {
         if !self.events.may_tell(transition, Instant::now()) {
             return;
         }
-        let event = transition.event(id, written, Timestamp::now());
+        self.store(transition.event(id, written, Timestamp::now()));
+    }
+
+    fn store(&mut self, event: ClusterEvent) {
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<ClusterEvent> = Api::namespaced(self.client.clone(), &namespace);
         let made = async move {
@@ -488,6 +583,31 @@ impl Keeper {
             Done::Told
         };
         self.writes.push(made.boxed());
+    }
+
+    /// Deletes one of the profiles that are not allowed, where a SPOD asks for that; the next one follows. One that pods
+    /// use stays until they are gone, as with any deletion.
+    fn judge(&mut self, now: Instant) {
+        self.judge = None;
+        let forbidden = self.index.forbidden();
+        let Some((id, blame)) = forbidden.into_iter().find(|(id, _)| !self.writing.contains(id)) else {
+            return;
+        };
+        self.judge = Some(now + JUDGE);
+        if self.writes.len() >= WRITERS {
+            return;
+        }
+        self.writing.insert(id.clone());
+        let api = self.api(id.resource, &id.namespace);
+        let parameters = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(blame.uid.to_string()),
+            resource_version: Some(blame.version.to_string()),
+        });
+        let deleted = async move {
+            let result = within(api.delete(&id.name, &parameters)).await.map(|_| ());
+            Done::Deleted(id, blame, result)
+        };
+        self.writes.push(deleted.boxed());
     }
 
     fn sweep(&mut self, now: Instant) {

@@ -143,6 +143,7 @@ mod tests {
             uid: uid.into(),
             version: "7".into(),
             generation: Some(1),
+            created: None,
             deleting: false,
             finalizers: Vec::new(),
             status: Value::Null,

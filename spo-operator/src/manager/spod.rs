@@ -24,24 +24,28 @@ use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     anchor::Anchor,
     applied::{Key, Objects, Step},
     kinds::{ApiKind, DAEMON_SETS, KINDS, MONITORS, SERVICES},
+    membership::Overlaps,
     platform::{Platform, belonging_to},
     rendering::{Renderer, Surroundings},
     rollout::Rollouts,
     spod_status::Spod,
     spod_watches::{Events, Told, events, monitors},
     static_webhook,
-    trust::Trusted,
+    trust::{self, Trusted},
 };
 use crate::{
     cluster::{names, request::within, resource::Resource},
-    process::Error,
+    process::{Error, INTERVAL, Pulse},
     render,
 };
 
@@ -73,6 +77,8 @@ pub struct Settings {
     pub namespace: NamespaceName,
     /// What objects depend on, as far as flags say it.
     pub surroundings: Surroundings,
+    /// Who makes the certificate of the webhook.
+    pub certificates: trust::Source,
     /// What renders.
     pub renderer: Renderer,
     /// The `spec` of the SPOD that the values of a chart ask for, as JSON; empty if there are none.
@@ -87,19 +93,28 @@ pub async fn run(
     client: Client,
     settings: Settings,
     mut trusted: Trusted,
+    mut overlaps: watch::Receiver<Overlaps>,
+    pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut events = events(&client, &settings.namespace);
     let mut controller = Controller::new(client, settings);
+    let beat = pulse.of("the loop of the SecurityProfilesOperatorDaemons");
     loop {
+        beat.beat();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some(told) = events.next() => controller.take_note(told, &mut events),
             Ok(()) = trusted.changed() => controller.trust(trusted.borrow_and_update().clone()),
+            Ok(()) = overlaps.changed() => {
+                controller.overlaps.clone_from(&overlaps.borrow_and_update());
+                controller.soon();
+            }
             () = sleep_until(controller.due) => {
                 // What is done halfway is done again by the next leader.
                 stop.run_until_cancelled(controller.work()).await;
             }
+            () = sleep(INTERVAL) => {}
         }
     }
 }
@@ -120,6 +135,8 @@ struct Controller {
     objects: Objects,
     /// The webhook configurations of somebody else that are there although admission is off.
     left: BTreeSet<Key>,
+    /// Nodes that agents of several SPODs are meant to run on.
+    overlaps: Overlaps,
     rollouts: Rollouts,
     /// When each SPOD's status was written last.
     reported: BTreeMap<String, Instant>,
@@ -148,6 +165,7 @@ impl Controller {
             own: None,
             objects: Objects::default(),
             left: BTreeSet::new(),
+            overlaps: Overlaps::new(),
             rollouts: Rollouts::default(),
             reported: BTreeMap::new(),
             patience: Instant::now() + CERTIFICATES,
@@ -502,18 +520,23 @@ impl Controller {
     async fn report(&mut self, name: &str, problem: Option<String>) -> Result<(), kube::Error> {
         let Some(spod) = self.spods.get(name).filter(|spod| !spod.deleting) else { return Ok(()) };
         let before = spod.state();
-        let (state, mut message) = match (problem, self.rollouts.get(name)) {
+        let problem = problem.or_else(|| overlap(name, &self.overlaps));
+        let (mut state, mut message) = match (problem, self.rollouts.get(name)) {
             (Some(problem), _) => (DaemonState::Error, problem),
             (None, Some(rollout)) => rollout.state(before),
             (None, None) => (DaemonState::Creating, "the agents are being created".to_owned()),
         };
+        let off = spod.mode() == Some(WebhookMode::Disabled);
+        if self.around.trust.is_none() && !off && Instant::now() >= self.patience {
+            (state, message) = without_admission(state, before, message, self.settings.certificates);
+        }
         if let Ok(object) = &spod.object {
             let missing = (self.settings.renderer.unavailable)(object, &self.around);
             if !missing.is_empty() {
                 message.push_str(&format!("; not part of this release: {}", missing.join(", ")));
             }
         }
-        if spod.mode() == Some(WebhookMode::Disabled) {
+        if off {
             message.push_str(&self.admission_is_off());
         }
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
@@ -557,6 +580,50 @@ impl Controller {
     }
 }
 
+/// What is said of a SPOD while there is no certificate of the webhook: nobody is asked about what is created, so it does
+/// not run, whatever its agents do.
+fn without_admission(
+    state: DaemonState,
+    before: Option<DaemonState>,
+    message: String,
+    certificates: trust::Source,
+) -> (DaemonState, String) {
+    let state = match (state, before) {
+        (DaemonState::Running, Some(DaemonState::Running | DaemonState::Updating)) => DaemonState::Updating,
+        (DaemonState::Running, _) => DaemonState::Creating,
+        (other, _) => other,
+    };
+    let (secret, whose) = (names::WEBHOOK_SECRET, certificates.whose());
+    let text = format!(
+        "{message}; admission is not set up: no certificate in the Secret {secret}, waiting for {whose}"
+    );
+    (state, text)
+}
+
+/// What is wrong with a SPOD whose agents are meant to run where those of another are.
+fn overlap(name: &str, overlaps: &Overlaps) -> Option<String> {
+    let shared = |((one, other), nodes): (&(String, String), &Vec<Box<str>>)| {
+        let (own, other) = if one == name { (one, other) } else { (other, one) };
+        let few: Vec<&str> = nodes.iter().take(NODES).map(|node| &**node).collect();
+        let more = match nodes.len().saturating_sub(NODES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (own == name).then(|| {
+            format!(
+                "the agents of the SecurityProfilesOperatorDaemons {own} and {other} are meant to run on the same nodes \
+                 ({}{more}), where each undoes what the other does: select the nodes of one of them in \
+                 spec.scheduling.affinity",
+                few.join(", ")
+            )
+        })
+    };
+    overlaps.iter().find_map(shared)
+}
+
+/// The most nodes that a message names.
+const NODES: usize = 5;
+
 /// The operator's Deployment as the owner of what is to go with it.
 fn owner(own: &Deployment) -> Option<Value> {
     Some(json!({
@@ -567,4 +634,36 @@ fn owner(own: &Deployment) -> Option<Value> {
 
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(24 * 3600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spod_without_admission_does_not_run_and_says_who_is_waited_for() {
+        let of = |state, before| {
+            without_admission(state, before, "3 of 3 agents are ready".to_owned(), trust::Source::CertManager)
+        };
+        let (state, message) = of(DaemonState::Running, None);
+        assert_eq!(state, DaemonState::Creating);
+        assert_eq!(
+            message,
+            "3 of 3 agents are ready; admission is not set up: no certificate in the Secret webhook-server-cert, \
+             waiting for cert-manager"
+        );
+        assert_eq!(of(DaemonState::Running, Some(DaemonState::Running)).0, DaemonState::Updating);
+        assert_eq!(of(DaemonState::Error, Some(DaemonState::Running)).0, DaemonState::Error);
+    }
+
+    #[test]
+    fn both_spods_of_a_shared_node_say_so() {
+        let nodes: Vec<Box<str>> = (0..7).map(|i| format!("n-{i}").into()).collect();
+        let overlaps: Overlaps = [(("a".to_owned(), "b".to_owned()), nodes)].into();
+        let said = overlap("a", &overlaps).expect("a problem");
+        assert!(said.contains("SecurityProfilesOperatorDaemons a and b"), "{said}");
+        assert!(said.contains("(n-0, n-1, n-2, n-3, n-4 and 2 more)"), "{said}");
+        assert!(overlap("b", &overlaps).is_some_and(|said| said.contains("b and a")));
+        assert_eq!(overlap("c", &overlaps), None);
+    }
 }

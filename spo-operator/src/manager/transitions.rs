@@ -17,7 +17,10 @@ use spo_model::{
 };
 use tokio::time::Instant;
 
-use super::facts::{Id, Profile};
+use super::{
+    facts::{Id, Profile},
+    forbidden::Blame,
+};
 use crate::cluster::names;
 
 /// How many events may come at once, and the time after which there may be one more. Those that are about trouble are
@@ -55,33 +58,47 @@ impl Transition {
 
     /// As an event on the profile.
     pub fn event(&self, id: &Id, profile: &Profile, now: Timestamp) -> Event {
-        let mut message = self.message.clone();
-        message.truncate(message.floor_char_boundary(MESSAGE));
-        let namespace = Some(id.namespace.to_string()).filter(|namespace| !namespace.is_empty());
-        Event {
-            metadata: ObjectMeta {
-                generate_name: Some(format!("{}.", id.name.chars().take(200).collect::<String>())),
-                // Events on objects without a namespace are kept in this one.
-                namespace: Some(namespace.clone().unwrap_or_else(|| "default".to_owned())),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some(format!("{GROUP}/{}", Version::V1)),
-                kind: Some(id.resource.spelling().to_owned()),
-                name: Some(id.name.to_string()),
-                namespace,
-                uid: Some(profile.uid.to_string()),
-                ..ObjectReference::default()
-            },
-            type_: Some(if self.is_trouble() { "Warning" } else { "Normal" }.to_owned()),
-            reason: Some(self.state.to_string()),
-            message: Some(message),
-            source: Some(EventSource { component: Some(names::OPERATOR.to_owned()), host: None }),
-            first_timestamp: Some(Time(now)),
-            last_timestamp: Some(Time(now)),
-            count: Some(1),
-            ..Event::default()
-        }
+        let type_ = if self.is_trouble() { "Warning" } else { "Normal" };
+        event(id, &profile.uid, type_, &self.state.to_string(), self.message.clone(), now)
+    }
+}
+
+/// That a profile was deleted because a SPOD does not allow it, as an event on the profile that was.
+pub fn deletion(id: &Id, blame: &Blame, now: Timestamp) -> Event {
+    let message = format!(
+        "deleted: the SecurityProfilesOperatorDaemon {} does not allow it and asks for that \
+         (spec.security.forbiddenProfiles); not allowed: {}",
+        blame.spod, blame.message
+    );
+    event(id, &blame.uid, "Warning", "Forbidden", message, now)
+}
+
+fn event(id: &Id, uid: &str, type_: &str, reason: &str, mut message: String, now: Timestamp) -> Event {
+    message.truncate(message.floor_char_boundary(MESSAGE));
+    let namespace = Some(id.namespace.to_string()).filter(|namespace| !namespace.is_empty());
+    Event {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}.", id.name.chars().take(200).collect::<String>())),
+            // Events on objects without a namespace are kept in this one.
+            namespace: Some(namespace.clone().unwrap_or_else(|| "default".to_owned())),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some(format!("{GROUP}/{}", Version::V1)),
+            kind: Some(id.resource.spelling().to_owned()),
+            name: Some(id.name.to_string()),
+            namespace,
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        },
+        type_: Some(type_.to_owned()),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        source: Some(EventSource { component: Some(names::OPERATOR.to_owned()), host: None }),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        count: Some(1),
+        ..Event::default()
     }
 }
 

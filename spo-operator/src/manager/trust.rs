@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     cluster::{names, request::within, resource::Resource},
-    process::Error,
+    process::{Error, INTERVAL, Pulse},
     render::{MANAGER_SERVICE, service_ca::INJECT},
 };
 
@@ -51,6 +51,18 @@ pub enum Source {
     Provided,
 }
 
+impl Source {
+    /// Who fills the Secrets, for people.
+    pub const fn whose(self) -> &'static str {
+        match self {
+            Self::Builtin => "the operator's own authority",
+            Self::CertManager => "cert-manager",
+            Self::ServiceCa => "the service CA",
+            Self::Provided => "the administrator",
+        }
+    }
+}
+
 /// Whom to trust, once that is known.
 pub type Trusted = watch::Receiver<Option<Anchor>>;
 
@@ -63,6 +75,7 @@ pub async fn run(
     namespace: String,
     source: Source,
     anchor: watch::Sender<Option<Anchor>>,
+    pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut trust = Trust::new(client, namespace, source, anchor);
@@ -79,7 +92,9 @@ pub async fn run(
             .boxed()
     });
     let mut events = stream::select_all(secrets.chain(definitions));
+    let beat = pulse.of("the loop of the certificates");
     loop {
+        beat.beat();
         let wait = trust.wait();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -87,6 +102,7 @@ pub async fn run(
                 stop.run_until_cancelled(trust.work()).await;
             }
             Some(told) = events.next() => trust.take_note(told),
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }

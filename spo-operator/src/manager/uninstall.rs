@@ -11,7 +11,7 @@
 //! are removed here where that ClusterRole may stay: when the namespace goes, and when they have no owner. Those that
 //! came with a manifest go with it.
 
-use std::{fmt::Debug, pin::pin, time::Duration};
+use std::{fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
@@ -24,10 +24,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use spo_model::kind::{GROUP, Kind};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{profiles::Settings, static_webhook};
-use crate::cluster::{names, request::within, resource::Resource, watch::Watch};
+use crate::cluster::{self, names, request::within, resource::Resource};
 
 /// The longest that cleaning up may take: less than the time a pod has to end.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -38,42 +42,141 @@ pub const LAST_WORDS: Duration = Duration::from_secs(60);
 /// How many profiles are released at once: the rights to do so may go at any moment.
 const AT_ONCE: usize = 16;
 
-/// Returns when the operator is being deleted, as the first of two things says: its Deployment was there and is going or
-/// gone, or the definition of its profiles is going. `kubectl delete -f` takes the definitions first and the rights to
-/// release anything some tenths of a second later. Without either, as where the process is run by hand, never.
-pub async fn begins(client: Client, namespace: &str) {
-    let own: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let definition = ApiResource {
-        group: "apiextensions.k8s.io".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "apiextensions.k8s.io/v1".to_owned(),
-        kind: "CustomResourceDefinition".to_owned(),
-        plural: "customresourcedefinitions".to_owned(),
-    };
-    let definitions: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &definition);
-    let seccomp = format!("{}.{GROUP}", Kind::SeccompProfile.plural());
-    tokio::select! {
-        () = goes(own, names::OPERATOR) => {}
-        () = goes(definitions, &seccomp) => {}
+/// What is known of the end of the operator. It is followed from the start of a process on, leading or not: a replica
+/// that becomes the leader when everything is gone would take that for a cluster without a Deployment, as where the
+/// process is run by hand.
+#[derive(Clone)]
+pub struct Ending {
+    told: watch::Receiver<Signs>,
+    client: Client,
+    namespace: Arc<str>,
+}
+
+/// What watches have told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Signs {
+    deployment: Sign,
+    definition: Sign,
+}
+
+impl Signs {
+    const fn is_over(self) -> bool {
+        self.deployment.goes || self.definition.goes
+    }
+
+    const fn times(self) -> u32 {
+        self.deployment.times.wrapping_add(self.definition.times)
     }
 }
 
-/// Returns when an object that was there is being deleted, or gone.
-async fn goes<K>(api: Api<K>, name: &str)
-where
+/// What a watch has told of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sign {
+    /// Whether it was there at any time.
+    was_there: bool,
+    /// Whether it was there and is going or gone.
+    goes: bool,
+    /// How often it went.
+    times: u32,
+}
+
+impl Sign {
+    /// Takes note of whether the object is there, and whether it is there to stay.
+    const fn note(&mut self, is_there: bool, stays: bool) {
+        let goes = !stays && (self.was_there || is_there);
+        if goes && !self.goes {
+            self.times = self.times.wrapping_add(1);
+        }
+        self.goes = goes;
+        self.was_there |= is_there;
+    }
+}
+
+impl Ending {
+    /// Follows what tells of the end, until the process is told to stop: the operator's Deployment, and the definition of
+    /// its profiles. `kubectl delete -f` takes the definitions first and the rights to release anything some tenths of a
+    /// second later.
+    pub fn follow(client: Client, namespace: &str, stop: CancellationToken) -> Self {
+        let (tell, told) = watch::channel(Signs::default());
+        let own: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        let definition = ApiResource {
+            group: "apiextensions.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "apiextensions.k8s.io/v1".to_owned(),
+            kind: "CustomResourceDefinition".to_owned(),
+            plural: "customresourcedefinitions".to_owned(),
+        };
+        let definitions: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &definition);
+        tokio::spawn(async move {
+            let seccomp = format!("{}.{GROUP}", Kind::SeccompProfile.plural());
+            let followed = async {
+                tokio::join!(
+                    follow(own, names::OPERATOR, &tell, |signs| &mut signs.deployment),
+                    follow(definitions, &seccomp, &tell, |signs| &mut signs.definition),
+                )
+            };
+            stop.run_until_cancelled(followed).await;
+        });
+        Self { told, client, namespace: namespace.into() }
+    }
+
+    /// Returns when the operator is being deleted, as one of the watches says, from now on or already. Without a
+    /// Deployment and a definition, as where the process is run by hand, never.
+    pub async fn begins(&self) {
+        let mut told = self.told.clone();
+        let before = told.borrow_and_update().times();
+        // One that has come back at once has gone all the same.
+        if told.wait_for(|signs| signs.is_over() || signs.times() != before).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the operator is being deleted, as the API server says now. Namespaces may be emptied of pods before
+    /// anything else in them goes, so the end of a process may be the first that it is told.
+    ///
+    /// What is not answered in time, or may not be asked, is no end.
+    pub async fn is_now(&self) -> bool {
+        let seen = *self.told.borrow();
+        let own: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let spaces: Api<Namespace> = Api::all(self.client.clone());
+        let (own, space) = tokio::join!(
+            timeout(ASKING, own.get_metadata_opt(names::OPERATOR)),
+            timeout(ASKING, spaces.get_metadata_opt(&self.namespace)),
+        );
+        let (Ok(own), Ok(space)) = (&own, &space) else { return seen.is_over() };
+        let goes = |metadata: &ObjectMeta| metadata.deletion_timestamp.is_some();
+        let own_goes = match own {
+            Ok(Some(found)) => goes(&found.metadata),
+            Ok(None) => seen.deployment.was_there,
+            Err(_) => seen.deployment.goes,
+        };
+        let space_goes = matches!(space, Ok(Some(found)) if goes(&found.metadata));
+        own_goes || space_goes || seen.definition.goes
+    }
+}
+
+/// How long the API server may take to say whether the operator is being deleted.
+const ASKING: Duration = Duration::from_secs(2);
+
+/// Follows an object for ever.
+async fn follow<K>(
+    api: Api<K>,
+    name: &str,
+    tell: &watch::Sender<Signs>,
+    sign: impl Fn(&mut Signs) -> &mut Sign,
+) where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut events = pin!(watcher::watch_object(api, name).default_backoff());
-    let mut was_there = false;
     while let Some(told) = events.next().await {
         let Ok(object) = told else { continue };
         let stays = object.as_ref().is_some_and(|object| object.meta().deletion_timestamp.is_none());
-        if !stays && (was_there || object.is_some()) {
-            return;
-        }
-        was_there |= stays;
+        tell.send_if_modified(|signs| {
+            let before = *signs;
+            sign(signs).note(object.is_some(), stays);
+            *signs != before
+        });
     }
-    std::future::pending::<()>().await;
 }
 
 /// Takes the finalizer off every profile and removes the webhook configurations that nobody else will remove, as far as
@@ -118,9 +221,9 @@ async fn namespace_stays(client: &Client, namespace: &str) -> bool {
 }
 
 async fn release(client: &Client, settings: &Settings) {
-    let all = |resource| Watch::all(resource, settings.scope, settings.namespaces.as_deref());
+    let all = |resource| cluster::watch::Watch::all(resource, settings.scope, settings.namespaces.as_deref());
     let watches = stream::iter(Resource::PROFILES.into_iter().flat_map(all));
-    let each = |watch: Watch| async move {
+    let each = |watch: cluster::watch::Watch| async move {
         let api = watch.resource.api(client.clone(), settings.scope, watch.namespace.as_ref());
         let mut page = ListParams::default().limit(500);
         loop {
@@ -207,6 +310,26 @@ fn release_patch(metadata: &ObjectMeta) -> Option<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_there_can_go_and_what_came_back_is_there() {
+        let mut sign = Sign::default();
+        sign.note(false, false);
+        assert!(!sign.goes, "a process that is run by hand has no Deployment");
+        sign.note(true, true);
+        assert!(!sign.goes);
+        sign.note(true, false);
+        assert!(sign.goes, "it is being deleted");
+        sign.note(false, false);
+        assert_eq!((sign.goes, sign.times), (true, 1), "it went once");
+        sign.note(true, true);
+        assert!(!sign.goes);
+        sign.note(false, false);
+        assert_eq!((sign.goes, sign.times), (true, 2));
+        let mut late = Sign::default();
+        late.note(true, false);
+        assert!(late.goes, "one that is seen going was there");
+    }
 
     #[test]
     fn only_our_finalizer_is_taken_off_and_only_from_the_version_that_was_seen() {

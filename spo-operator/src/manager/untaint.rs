@@ -15,13 +15,13 @@ use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::startup_taint::{self, Taints};
 use crate::{
     cluster::{names, request::within, resource::Resource, watch::Watch},
-    process::Error,
+    process::{Error, INTERVAL, Pulse},
 };
 
 /// How long changes are gathered.
@@ -37,7 +37,12 @@ const AT_ONCE: usize = 16;
 ///
 /// # Errors
 /// None so far; what fails is tried again.
-pub async fn run(client: Client, namespace: NamespaceName, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    client: Client,
+    namespace: NamespaceName,
+    pulse: &Pulse,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let spods = Watch {
         resource: Resource::Of(Kind::SecurityProfilesOperatorDaemon),
         namespace: Some(namespace.clone()),
@@ -45,7 +50,9 @@ pub async fn run(client: Client, namespace: NamespaceName, stop: CancellationTok
     let mut spods = spods.follow(client.clone(), Scope::Namespaced, watcher::Config::default());
     let (mut taints, mut followed) = (Taints::default(), None);
     let mut due: Option<Instant> = None;
+    let beat = pulse.of("the loop of the startup taint");
     loop {
+        beat.beat();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some((_, event)) = spods.next() => {
@@ -71,6 +78,7 @@ pub async fn run(client: Client, namespace: NamespaceName, stop: CancellationTok
                 }
                 continue;
             }
+            () = sleep(INTERVAL) => {}
         }
         if due.is_none() && !taints.due().is_empty() {
             due = Some(Instant::now() + BREATH);

@@ -56,6 +56,13 @@ impl Pulse {
         loops.iter().filter(hangs).map(|entry| entry.what).collect()
     }
 
+    /// All that go round.
+    #[cfg(test)]
+    pub fn all(&self) -> Vec<&'static str> {
+        let loops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.iter().map(|entry| entry.what).collect()
+    }
+
     /// The answer to whether the process lives.
     pub fn answer(&self) -> Response {
         match self.hanging().as_slice() {

@@ -158,6 +158,8 @@ fn manager(place: &Where) -> Account {
             rule("", &["events"], &["create"]),
             // The finalizer of profiles in use.
             rule(GROUP, &profiles, &["get", "list", "watch", "patch", "update"]),
+            // Those that are not allowed, where a SPOD asks for it (`spec.security.forbiddenProfiles`).
+            rule(GROUP, &["seccompprofiles"], &["delete"]),
             rule(GROUP, &statuses, &["get", "patch", "update"]),
             // Which pods run under what they bind.
             rule(GROUP, &["profilebindings"], READ),

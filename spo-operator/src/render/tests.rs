@@ -563,6 +563,9 @@ fn rights_are_narrow() {
                 let made = verbs.contains(&"create") || verbs.contains(&"deletecollection");
                 let own = rule["resources"] == json!(["securityprofilenodestatuses"]);
                 assert!(!made || own && name == "spod-profiles", "{name} makes {rule}");
+                let kept = own
+                    || rule["resources"] == json!(["seccompprofiles"]) && name.starts_with(names::OPERATOR);
+                assert!(!verbs.contains(&"delete") || kept, "{name} deletes {rule}");
             }
         }
     }

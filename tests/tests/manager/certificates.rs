@@ -5,7 +5,7 @@ use std::{error::Error, thread, time::Duration};
 use serde_json::{Value, json};
 use spo_tests::{
     api_server::Authority,
-    objects::Named,
+    objects::{Named, condition},
     operator::{Admission, GROUP, NAMESPACE, Operator, decoded, is_reachable},
 };
 
@@ -102,14 +102,39 @@ fn cert_manager_is_asked_and_what_it_makes_is_left_alone() -> Outcome {
 #[test]
 fn certificates_of_an_administrator_are_left_alone() -> Outcome {
     let Some(mut operator) = with_certificates_of("provided")? else { return Ok(()) };
+    // There is no admission yet, and the SPOD does not pretend there is, though no node is left without an agent.
+    rolled_out(&operator)?;
+    let waits =
+        |spod: &Value| condition(spod, "Ready")["message"].as_str().map(str::to_owned).unwrap_or_default();
+    let spod = operator.until("what is missing", super::SPOD, |spod| {
+        waits(spod).contains("waiting for the administrator")
+    })?;
+    assert!(
+        waits(&spod).contains("admission is not set up: no certificate in the Secret webhook-server-cert")
+    );
     thread::sleep(Duration::from_secs(3));
+    assert_ne!(operator.get(super::SPOD)?["status"]["state"], "Running");
     anothers_certificate_serves(&mut operator)?;
+    operator.until("it runs", super::SPOD, |spod| spod["status"]["state"] == "Running")?;
     // What the administrator takes away is not made by anybody else.
     operator.kubectl(&["delete", "secret", SECRET.2, "-n", NAMESPACE])?;
     thread::sleep(Duration::from_secs(3));
     assert!(operator.get(SECRET)?.is_null(), "it is the administrator's");
     // Whom to trust is known as long as the webhook has the certificate.
     converted(&operator, "the old version without the Secret")
+}
+
+/// What the DaemonSet controller would say of agents that run where they are meant to.
+fn rolled_out(operator: &Operator) -> Outcome {
+    let agents = operator.get(("daemonset", NAMESPACE, "spod"))?;
+    let status = json!({ "status": { "observedGeneration": agents["metadata"]["generation"],
+        "desiredNumberScheduled": 0, "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+        "updatedNumberScheduled": 0 } })
+    .to_string();
+    let arguments =
+        ["patch", "daemonset", "spod", "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p"];
+    operator.kubectl(&[&arguments[..], &[&status]].concat())?;
+    Ok(())
 }
 
 /// A manager that gets its certificates there, and has begun its work.

@@ -2,9 +2,12 @@
 
 mod admission_off;
 mod certificates;
+mod forbidden;
+mod nodes;
 mod platform;
 mod static_webhook;
 mod taint;
+mod uninstall;
 
 use std::{
     collections::BTreeMap,

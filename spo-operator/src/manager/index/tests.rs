@@ -12,6 +12,7 @@ fn profile(finalizers: &[&str], deleting: bool) -> Profile {
         uid: "1".into(),
         version: "7".into(),
         generation: Some(1),
+        created: None,
         deleting,
         finalizers: finalizers.iter().map(|f| (*f).to_owned()).collect(),
         status: Value::Null,
@@ -329,4 +330,153 @@ fn a_status_does_not_grow_with_the_pods() {
     let status = status(&index);
     assert_eq!(status["activeWorkloads"].as_array().map(Vec::len), Some(PODS));
     assert_eq!(status["activeWorkloadCount"], 1000);
+}
+
+/// What is found out about a profile gets to who reads its status, and yields to what nodes say themselves.
+#[test]
+fn a_warning_gets_into_the_condition() {
+    let document = json!({ "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": "SeccompProfile",
+        "metadata": { "name": "web", "namespace": "shop" }, "spec": { "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "action": "SCMP_ACT_ALLOW", "names": ["read", "write"] }] } });
+    let warning = crate::manager::facts::warning(&document);
+    assert!(warning.is_some());
+    let mut index = index(Profile { warning, ..profile(&[], false) });
+    node(&mut index, "a", true);
+    report(&mut index, "a", "1", ProfileState::Installed);
+    let ready = status(&index)["conditions"][0].clone();
+    assert_eq!((&ready["type"], &ready["status"]), (&json!("Ready"), &json!("True")));
+    let message = ready["message"].as_str().expect("a message");
+    assert!(message.starts_with("installed on 1 of 1 nodes; warning: no container can start"), "{message}");
+    // What a write returns has no warning; the generation's is kept.
+    settle(&mut index);
+}
+
+fn joins(index: &mut Index, name: &str, created: i64, ready: bool) {
+    let facts = NodeFacts { name: name.to_owned(), ready, created: Some(created), ..NodeFacts::default() };
+    index.take_note(0, Fact::Node(Event::Apply((name.into(), Some(facts)))));
+}
+
+/// Each node that joins would make every profile wait, and cost two writes for each.
+#[test]
+fn a_node_that_joins_costs_one_write_and_makes_nothing_wait() {
+    let mut index = index(Profile { created: Some(1000), ..profile(&[], false) });
+    index.tick(2000);
+    joins(&mut index, "a", 500, true);
+    report(&mut index, "a", "1", ProfileState::Installed);
+    settle(&mut index);
+    // It joins, becomes ready, and its agent is started.
+    joins(&mut index, "b", 2000, false);
+    assert_eq!(index.wanted(&web(), "now"), None);
+    joins(&mut index, "b", 2000, true);
+    assert_eq!(index.wanted(&web(), "now"), None);
+    assert!(index.is_settled(&web()), "nothing more is to be expected at once");
+    report(&mut index, "b", "1", ProfileState::Installed);
+    let found = status(&index);
+    assert_eq!((&found["nodes"], &found["status"]), (&json!("2/2"), &json!("Installed")));
+    settle(&mut index);
+    // Once it has spoken it counts: a new generation waits for it.
+    let mut later = index.profile(&web()).expect("a profile").clone();
+    (later.generation, later.version) = (Some(2), "8".into());
+    index.take_note(0, Fact::Profile(Event::Apply((web(), Some(later)))));
+    assert_eq!(status(&index)["nodes"], "0/2");
+}
+
+#[test]
+fn a_node_is_not_new_for_ever_and_never_to_a_profile_that_is_newer() {
+    let mut index = index(Profile { created: Some(1000), ..profile(&[], false) });
+    index.tick(2000);
+    joins(&mut index, "b", 2000, true);
+    assert_eq!(status(&index)["status"], "Pending", "nobody has reported at all");
+    joins(&mut index, "a", 500, true);
+    assert_eq!((&status(&index)["status"], &status(&index)["nodes"]), (&json!("Pending"), &json!("0/1")));
+    report(&mut index, "a", "1", ProfileState::Installed);
+    settle(&mut index);
+    index.take_dirty();
+    assert_eq!(index.ages(), Some(2000 + NEW));
+    index.tick(2000 + NEW);
+    assert_eq!(index.take_dirty(), [web()].into(), "an agent that does not come is waited for");
+    let found = status(&index);
+    assert_eq!((&found["status"], &found["nodes"]), (&json!("Pending"), &json!("1/2")));
+    assert_eq!(index.ages(), None);
+    // A new profile is installed where every node has it.
+    let mut index = self::index(Profile { created: Some(2001), ..profile(&[], false) });
+    index.tick(2001);
+    joins(&mut index, "a", 500, true);
+    joins(&mut index, "b", 2000, true);
+    report(&mut index, "a", "1", ProfileState::Installed);
+    assert_eq!(status(&index)["status"], "Pending");
+}
+
+fn asks(index: &mut Index, security: Value) {
+    let spec = serde_json::from_value(json!({ "security": security })).expect("settings");
+    index.take_note(0, Fact::Policy(Event::Init));
+    index.take_note(0, Fact::Policy(Event::InitApply((name("spo", "spod"), Policy::of(&spec)))));
+    index.take_note(0, Fact::Policy(Event::InitDone));
+}
+
+fn refuses(index: &mut Index, node: &str, generation: i64) {
+    let message = Some("not allowed: the syscalls bpf, mount".into());
+    let report = Report { state: ProfileState::Error, generation: Some(generation), message };
+    let status = NodeStatus { node: node.into(), owner: Some("1".into()), reports: vec![(web(), report)] };
+    index.take_note(0, Fact::Status(Event::Apply((name("shop", &format!("web-{node}")), Some(status)))));
+}
+
+#[test]
+fn a_profile_is_deleted_if_all_refuse_it_and_somebody_asks() {
+    let mut index = index(profile(&[], false));
+    let delete = || json!({ "deniedSyscalls": ["bpf"], "forbiddenProfiles": "Delete" });
+    node(&mut index, "a", true);
+    node(&mut index, "b", true);
+    asks(&mut index, delete());
+    refuses(&mut index, "a", 1);
+    report(&mut index, "b", "1", ProfileState::Installed);
+    settle(&mut index);
+    assert_eq!(index.forbidden(), [], "a node has it");
+    refuses(&mut index, "b", 1);
+    settle(&mut index);
+    let found = index.forbidden();
+    let blame = Blame {
+        spod: "spod".to_owned(),
+        message: "the syscalls bpf, mount".to_owned(),
+        uid: "1".into(),
+        version: "7".into(),
+    };
+    assert_eq!(found, [(web(), blame)]);
+    // Nobody asks, or not any more, or for something else.
+    for other in [
+        json!({ "deniedSyscalls": ["bpf"] }),
+        json!({ "deniedSyscalls": ["bpf"], "forbiddenProfiles": "Keep" }),
+        json!({ "deniedSyscalls": ["ptrace"], "forbiddenProfiles": "Delete" }),
+        json!({ "deniedSyscalls": ["NOT A NAME"], "forbiddenProfiles": "Delete" }),
+    ] {
+        asks(&mut index, other.clone());
+        assert_eq!(index.forbidden(), [], "{other}");
+    }
+    asks(&mut index, delete());
+    assert_eq!(index.forbidden().len(), 1);
+    // A profile that was edited is another one until nodes have looked at it.
+    let mut edited = index.profile(&web()).expect("a profile").clone();
+    edited.generation = Some(2);
+    index.take_note(0, Fact::Profile(Event::Apply((web(), Some(edited)))));
+    assert_eq!(index.forbidden(), []);
+    // Nor is one deleted twice.
+    refuses(&mut index, "a", 2);
+    refuses(&mut index, "b", 2);
+    settle(&mut index);
+    assert_eq!(index.forbidden().len(), 1);
+    let deleting = Profile { deleting: true, ..index.profile(&web()).expect("a profile").clone() };
+    index.take_note(0, Fact::Profile(Event::Apply((web(), Some(deleting)))));
+    assert_eq!(index.forbidden(), []);
+}
+
+#[test]
+fn what_the_operator_brings_is_never_deleted() {
+    let mut index = index(profile(&[], false));
+    node(&mut index, "a", true);
+    asks(&mut index, json!({ "deniedSyscalls": ["bpf"], "forbiddenProfiles": "Delete" }));
+    refuses(&mut index, "a", 1);
+    settle(&mut index);
+    assert_eq!(index.forbidden().len(), 1);
+    index.place.operator = "shop".into();
+    assert_eq!(index.forbidden(), []);
 }
