@@ -233,7 +233,7 @@ impl Index {
         let has_spoken = |node: &str| {
             self.reports.of(id, profile, node).is_some_and(|report| report.is_about(profile.generation))
         };
-        heard > 0 && !few && ready.all(|node| has_spoken(node))
+        heard > 0 && !few && ready.all(has_spoken)
     }
 
     /// The nodes that count for a profile, and whether they are ready.
@@ -242,10 +242,11 @@ impl Index {
         id: &'a Id,
         profile: &'a Profile,
     ) -> impl Iterator<Item = (&'a str, bool)> + Clone {
-        let counts = |(node, member): &(&Box<str>, &Member)| {
+        let members = self.members.iter().map(|(node, member)| (&**node, member));
+        let counting = members.filter(|(node, member)| {
             !member.is_new_to(profile, self.now) || self.reports.of(id, profile, node).is_some()
-        };
-        self.members.iter().filter(counts).map(|(node, member)| (&**node, member.ready))
+        });
+        counting.map(|(node, member)| (node, member.ready))
     }
 
     /// Takes note of what time it is, in seconds since 1970: a node is not new for ever.

@@ -519,7 +519,7 @@ impl Keeper {
                     // It is gone, or another one than the nodes have refused, about which they will say more.
                     Err(error) if is_code(&error, 404) || is_code(&error, 409) => {}
                     Err(error) => {
-                        tracing::warn!(profile = %id, %error, "a profile that is not allowed stays")
+                        tracing::warn!(profile = %id, %error, "a profile that is not allowed stays");
                     }
                 }
                 self.judge = Some(Instant::now() + JUDGE);
