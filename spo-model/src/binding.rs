@@ -23,7 +23,8 @@ pub struct ProfileBindingSpec {
     pub image_match: Option<ImageMatch>,
     /// What happens where a pod sets a profile of this kind itself; absent means `Override`: the binding's replaces it.
     /// `Keep`: it stays, so this is for defaults and not for enforcement: a pod that says `Unconfined` evades the
-    /// binding. `Deny`: the pod is refused, unless it sets the same profile.
+    /// binding. `Deny`: the pod is refused, unless it sets the same profile. Container runtimes give a privileged container
+    /// neither a seccomp profile nor an SELinux type: `Deny` refuses it for these kinds, the others only warn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
     /// Restricts the binding to some pods; absent or empty means all.

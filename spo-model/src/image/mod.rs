@@ -7,7 +7,7 @@
 mod bound;
 mod pattern;
 
-use std::str::FromStr;
+use std::{net::Ipv6Addr, str::FromStr};
 
 pub use bound::{BoundImage, ImageError};
 pub use pattern::Pattern;
@@ -26,9 +26,6 @@ impl Reference {
     /// Reads a reference and fills in what it leaves out: the registry `docker.io`, its folder `library`, and the
     /// tag `latest` where there is neither tag nor digest. `None` if the text is no reference.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > MAX_TEXT {
-            return None;
-        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(read_digest(digest)?)),
             None => (text, None),
@@ -40,15 +37,15 @@ impl Reference {
             None => (rest, None),
         };
         let (registry, path) = match name.split_once('/') {
-            Some((first, path)) if is_registry(first) => (read_registry(first)?, path.to_owned()),
-            _ => (DEFAULT_REGISTRY.to_owned(), name.to_owned()),
+            Some((first, path)) if is_registry(first) => (read_registry(first)?, path),
+            _ => (DEFAULT_REGISTRY.to_owned(), name),
         };
         if path.len() > MAX_REPOSITORY || !path.split('/').all(is_component) {
             return None;
         }
         let path = match registry == DEFAULT_REGISTRY && !path.contains('/') {
             true => format!("library/{path}"),
-            false => path,
+            false => path.to_owned(),
         };
         let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned()));
         Some(Self { repository: Repository { registry, path }, tag, digest })
@@ -93,8 +90,10 @@ impl FromStr for Repository {
     }
 }
 
-/// The longest text that is looked at; the parts' own limits sum up to less.
-const MAX_TEXT: usize = 1024;
+/// The longest host name, as DNS has it.
+const MAX_HOST: usize = 253;
+/// Far longer than any digest that is known.
+const MAX_DIGEST: usize = 255;
 /// `distribution/reference`: the longest repository.
 const MAX_REPOSITORY: usize = 255;
 const DEFAULT_REGISTRY: &str = "docker.io";
@@ -112,26 +111,51 @@ fn read_registry(text: &str) -> Option<String> {
         Some(colon) if !text.ends_with(']') => (&text[..colon], Some(&text[colon + 1..])),
         _ => (text, None),
     };
-    let digits = |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
     let label = |label: &str| {
         let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
     };
-    let good_host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        Some(address) => {
-            !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')
-        }
-        None => host.split('.').all(label),
-    };
-    if !good_host || !port.is_none_or(digits) {
+    if host.len() > MAX_HOST {
         return None;
     }
-    // Host names do not know case, and registries are asked by HTTPS unless a node is set up otherwise: a pod that
-    // writes its port means the same place, and must not evade a binding by it.
-    let registry = text.to_ascii_lowercase();
-    let registry = registry.strip_suffix(":443").unwrap_or(&registry);
-    Some(if HUB.contains(&registry) { DEFAULT_REGISTRY.to_owned() } else { registry.to_owned() })
+    // Host names do not know case.
+    let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(address) => read_address(address.parse().ok()?),
+        None => host.split('.').all(label).then(|| host.to_ascii_lowercase())?,
+    };
+    let port = match port {
+        Some(port) => Some(read_port(port)?),
+        None => None,
+    };
+    let registry = with_port(&host, port);
+    Some(if HUB.contains(&registry.as_str()) { DEFAULT_REGISTRY.to_owned() } else { registry })
 }
+
+/// The address that is dialled: one of IPv4 that is written as IPv6 is the former.
+fn read_address(address: Ipv6Addr) -> String {
+    match address.to_ipv4_mapped() {
+        Some(address) => address.to_string(),
+        None => format!("[{address}]"),
+    }
+}
+
+/// A port as runtimes read it: a number, however many zeros it begins with. `None` if nobody could connect there, so
+/// that no image comes from it.
+fn read_port(text: &str) -> Option<u16> {
+    // `parse` would take a sign.
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Registries are asked by HTTPS unless a node is set up otherwise: a pod that writes its port means the same place as
+/// one that does not, and must not evade a binding by it.
+fn with_port(host: &str, port: Option<u16>) -> String {
+    match port {
+        None | Some(HTTPS) => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    }
+}
+
+const HTTPS: u16 = 443;
 
 /// Lower-case letters and digits, joined by one dot, one or two underscores, or hyphens.
 fn is_component(text: &str) -> bool {
@@ -148,7 +172,7 @@ fn read_tag(text: &str) -> Option<String> {
 }
 
 fn read_digest(text: &str) -> Option<String> {
-    let (algorithm, value) = text.split_once(':')?;
+    let (algorithm, value) = text.split_once(':').filter(|_| text.len() <= MAX_DIGEST)?;
     let part = |p: &str| {
         p.starts_with(|c: char| c.is_ascii_alphabetic()) && p.bytes().all(|b| b.is_ascii_alphanumeric())
     };
@@ -188,6 +212,14 @@ mod tests {
             ("nginx:1", "registry-1.docker.io/library/nginx:1"),
             ("nginx:1", "Index.Docker.io:443/nginx:1"),
             ("nginx:1", "registry.hub.docker.com/library/nginx:1"),
+            // Runtimes read a port as a number.
+            ("ghcr.io/a/b:1", "ghcr.io:0443/a/b:1"),
+            ("ghcr.io/a/b:1", &format!("ghcr.io:{}443/a/b:1", "0".repeat(3000))),
+            ("nginx:1", "registry-1.docker.io:00443/library/nginx:1"),
+            ("registry:5000/web:1", "registry:0005000/web:1"),
+            // One address in two spellings.
+            ("[2001:db8::1]:5000/web", "[2001:0DB8:0:0::1]:5000/web"),
+            ("192.0.2.1:5000/web", "[::ffff:c000:201]:05000/web"),
         ] {
             assert!(covers(plain, other) && covers(other, plain), "{other}");
         }
@@ -248,6 +280,14 @@ mod tests {
             "a___b",
             "reg.io:/a",
             "reg.io:x/a",
+            "reg.io:+443/a",
+            "reg.io:65979/a",
+            "reg.io:100000/a",
+            // Runtimes take no dot at the end of a host either.
+            "docker.io./library/nginx",
+            "docker.io.:443/library/nginx",
+            "[::1::2]/a",
+            "[]/a",
             "NGINX",
             "[::1/a",
             &"a".repeat(2000),

@@ -1,8 +1,8 @@
 //! Patterns of image references.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
-use super::{DEFAULT_REGISTRY, ImageError, Reference, is_registry, read_registry};
+use super::{DEFAULT_REGISTRY, ImageError, Reference, is_registry, read_port, read_registry, with_port};
 use crate::diagnostic::shorten;
 
 /// A pattern of images: `*` stands for any text without `/`, `**` for any text, `?` for one character that is no `/`;
@@ -18,12 +18,15 @@ use crate::diagnostic::shorten;
 ///
 /// Comparing takes time in proportion to the text, whatever the pattern.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pattern(Vec<Part>);
+pub struct Pattern {
+    parts: Vec<Part>,
+    places: Places,
+}
 
 impl Pattern {
     /// Whether an image is meant.
     pub fn matches(&self, image: &Reference) -> bool {
-        let mut walk = Walk::of(self);
+        let mut walk = Walk::of(&self.places);
         let repository = image.repository();
         walk.take(&repository.registry);
         walk.take("/");
@@ -40,7 +43,7 @@ impl Pattern {
     /// How many characters of its full form stand for themselves: of two patterns, that with more of them is the more
     /// specific one.
     pub fn literals(&self) -> usize {
-        self.0.iter().filter(|part| matches!(part, Part::Literal(_))).count()
+        self.parts.iter().filter(|part| matches!(part, Part::Literal(_))).count()
     }
 }
 
@@ -66,7 +69,7 @@ impl FromStr for Pattern {
         if parts.len() > MAX_PARTS {
             return Err(ImageError::Long(parts.len()));
         }
-        Ok(Self(parts))
+        Ok(Self { places: Places::of(&parts), parts })
     }
 }
 
@@ -84,30 +87,48 @@ enum Part {
     Anything,
 }
 
-/// A comparison on its way: every place of the pattern that the text so far can lead to, as one bit each.
-struct Walk {
-    reached: u128,
-    /// The parts that are some byte.
-    literals: [u128; 128],
+/// Where each part of a pattern stands, as one bit each: worked out once, for patterns are compared with many images.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Places {
+    /// The parts that are some byte, in the order of the bytes. A pattern has few different ones.
+    literals: Box<[(u8, u128)]>,
     one: u128,
     stretch: u128,
     anything: u128,
     end: u128,
 }
 
-impl Walk {
-    fn of(pattern: &Pattern) -> Self {
-        let end = 1 << pattern.0.len();
-        let mut walk = Self { reached: 1, literals: [0; 128], one: 0, stretch: 0, anything: 0, end };
-        for (i, part) in pattern.0.iter().enumerate() {
-            let parts = match part {
-                Part::Literal(byte) => &mut walk.literals[usize::from(byte & 0x7f)],
-                Part::One => &mut walk.one,
-                Part::Stretch => &mut walk.stretch,
-                Part::Anything => &mut walk.anything,
+impl Places {
+    fn of(parts: &[Part]) -> Self {
+        let mut literals: BTreeMap<u8, u128> = BTreeMap::new();
+        let (mut one, mut stretch, mut anything) = (0, 0, 0);
+        for (i, part) in parts.iter().enumerate() {
+            let places = match part {
+                Part::Literal(byte) => literals.entry(*byte).or_default(),
+                Part::One => &mut one,
+                Part::Stretch => &mut stretch,
+                Part::Anything => &mut anything,
             };
-            *parts |= 1 << i;
+            *places |= 1 << i;
         }
+        Self { literals: literals.into_iter().collect(), one, stretch, anything, end: 1 << parts.len() }
+    }
+
+    fn literal(&self, byte: u8) -> u128 {
+        let found = self.literals.binary_search_by_key(&byte, |(literal, _)| *literal).ok();
+        found.and_then(|i| self.literals.get(i)).map_or(0, |(_, places)| *places)
+    }
+}
+
+/// A comparison on its way: every place of the pattern that the text so far can lead to.
+struct Walk<'a> {
+    reached: u128,
+    places: &'a Places,
+}
+
+impl<'a> Walk<'a> {
+    fn of(places: &'a Places) -> Self {
+        let mut walk = Self { reached: 1, places };
         walk.pass();
         walk
     }
@@ -118,9 +139,9 @@ impl Walk {
                 return;
             }
             let slash = byte == b'/';
-            let literal = self.literals.get(usize::from(byte)).copied().unwrap_or_default();
-            let step = literal | if slash { 0 } else { self.one };
-            let stay = self.anything | if slash { 0 } else { self.stretch };
+            let places = self.places;
+            let step = places.literal(byte) | if slash { 0 } else { places.one };
+            let stay = places.anything | if slash { 0 } else { places.stretch };
             self.reached = ((self.reached & step) << 1) | (self.reached & stay);
             self.pass();
         }
@@ -128,11 +149,11 @@ impl Walk {
 
     /// Stars may stand for nothing. No two of them are neighbours.
     fn pass(&mut self) {
-        self.reached |= (self.reached & (self.stretch | self.anything)) << 1;
+        self.reached |= (self.reached & (self.places.stretch | self.places.anything)) << 1;
     }
 
     const fn is_at_end(&self) -> bool {
-        self.reached & self.end != 0
+        self.reached & self.places.end != 0
     }
 }
 
@@ -168,8 +189,8 @@ fn complete(text: &str) -> Result<String, ImageError> {
         None if text.starts_with("**") => return Ok(text.to_owned()),
         None => (DEFAULT_REGISTRY.to_owned(), text),
         Some((first, path)) if first.contains(WILDCARDS) => {
-            let first = first.to_ascii_lowercase();
-            (first.strip_suffix(":443").unwrap_or(&first).to_owned(), path)
+            let malformed = || ImageError::Malformed(shorten(text));
+            (complete_registry(&first.to_ascii_lowercase()).ok_or_else(malformed)?, path)
         }
         Some((first, path)) if is_registry(first) => {
             (read_registry(first).ok_or_else(|| ImageError::Malformed(shorten(text)))?, path)
@@ -184,6 +205,16 @@ fn complete(text: &str) -> Result<String, ImageError> {
     }
     let official = registry == DEFAULT_REGISTRY && !path.contains('/') && !path.starts_with("**");
     Ok(format!("{registry}/{}{path}", if official { "library/" } else { "" }))
+}
+
+/// A registry with a wildcard; a port without one is a number, as it is in references.
+fn complete_registry(text: &str) -> Option<String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(WILDCARDS) && !port.ends_with(']') => {
+            Some(with_port(host, Some(read_port(port)?)))
+        }
+        _ => Some(text.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -276,6 +307,9 @@ mod tests {
             ("registry-1.docker.io:443/library/x*", "docker.io/library/x*"),
             ("GHCR.io/a/*", "ghcr.io/a/*"),
             ("*.Example.com:443/a", "*.example.com/a"),
+            ("*.example.com:00443/a", "*.example.com/a"),
+            ("*.example.com:05000/a", "*.example.com:5000/a"),
+            ("ghcr.io:0443/a/*", "ghcr.io/a/*"),
             ("ghcr.io/a/***", "ghcr.io/a/**"),
         ] {
             assert_eq!(pattern(short), pattern(full), "{short}");
@@ -297,9 +331,18 @@ mod tests {
         for everything in ["**", "***", "**/**", "*/*", "?*", "**:*"] {
             assert!(matches!(read(everything), ImageError::Unlimited(_)), "{everything}");
         }
-        for malformed in
-            ["", "/", "/web*", "ghcr.io/shop/", "ghcr.io//web*", "nginx:1:2", "-bad-.io/x*", "a..b"]
-        {
+        for malformed in [
+            "*.io:99999/web",
+            "*.io:/web",
+            "",
+            "/",
+            "/web*",
+            "ghcr.io/shop/",
+            "ghcr.io//web*",
+            "nginx:1:2",
+            "-bad-.io/x*",
+            "a..b",
+        ] {
             assert!(matches!(read(malformed), ImageError::Malformed(_)), "{malformed}");
         }
         for (text, c) in
@@ -345,14 +388,14 @@ mod tests {
             let (Ok(pattern), Some(image)) = (text.parse::<Pattern>(), Reference::parse(&image)) else { return Ok(()) };
             let name = format!("{}/{}", image.repository.registry, image.repository.path);
             let tagged = format!("{name}:{}", image.tag.clone().unwrap_or_default());
-            let wanted = slow(&pattern.0, name.as_bytes()) || slow(&pattern.0, tagged.as_bytes());
+            let wanted = slow(&pattern.parts, name.as_bytes()) || slow(&pattern.parts, tagged.as_bytes());
             prop_assert_eq!(pattern.matches(&image), wanted);
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,40}|[a-zA-Z*?./:@_\\[\\]-]{0,40}") {
             if let Ok(pattern) = text.parse::<Pattern>() {
-                prop_assert!(pattern.0.len() <= MAX_PARTS && pattern.literals() > 0);
+                prop_assert!(pattern.parts.len() <= MAX_PARTS && pattern.literals() > 0);
             }
         }
     }

@@ -12,6 +12,10 @@
 //! | `…_apparmor_profile_error_total` | `profile`, `reason` | |
 //! | `…_apparmor_profile_audit_total` | `node`, `namespace`, `pod`, `container`, `profile`, `operation`, `apparmor` | audit lines |
 //! | `…_apparmor_profile_denial_total` | `profile`, `operation` | denials |
+//!
+//! Series of what is gone disappear: those of a profile with the round that does not find it any more, those of a pod
+//! when whoever counts them says so ([`Metrics::forget_pod`]). `…_metric_dropped_total` with the label `metric`, among the
+//! figures of the process, counts what had no room among the most series that a metric may have.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +26,14 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, histogram::Histogram, info::Info},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family as Labelled,
+        gauge::ConstGauge,
+        histogram::Histogram,
+        info::Info,
+    },
     registry::{Registry, Unit},
 };
 use spo_model::{kind::Kind, names::ProfileKey};
@@ -70,10 +81,15 @@ const FAMILIES: [Family; 11] = [
 ];
 
 type Series = BTreeMap<Vec<String>, u64>;
+type Dropped = Labelled<Vec<(&'static str, &'static str)>, Counter>;
 
 /// Everything that is counted.
 pub struct Metrics {
     counters: Arc<Counters>,
+    /// By the counter that had no room.
+    dropped: Dropped,
+    /// The profiles of the last round.
+    there: Mutex<BTreeSet<(Kind, String)>>,
     rounds: Histogram,
     spod: Registry,
     process: Registry,
@@ -111,7 +127,13 @@ impl Metrics {
             rounds.clone(),
         );
         ours.register("build", "The agent", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        Self { counters, rounds, spod, process }
+        let dropped = Dropped::default();
+        ours.register(
+            "metric_dropped",
+            "What was not counted: its metric has too many series",
+            dropped.clone(),
+        );
+        Self { counters, dropped, there: Mutex::default(), rounds, spod, process }
     }
 
     /// Counts what a round did, and forgets the series of profiles that are not there any more.
@@ -122,12 +144,51 @@ impl Metrics {
                 self.add(family(*kind), &[operation], *count);
             }
         }
-        let apparmor = round.standings.iter().filter(|s| s.subject.kind() == Kind::AppArmorProfile);
-        let there: BTreeSet<String> = apparmor.map(|s| s.subject.key.name.to_string()).collect();
+        let subjects = round.standings.iter().map(|standing| &standing.subject);
+        let there: BTreeSet<(Kind, String)> =
+            subjects.map(|subject| (subject.kind(), subject.key.name.to_string())).collect();
+        // Errors are only ever those of our own profiles.
+        self.retain(|counter, labels| {
+            let profile = labels("profile").unwrap_or_default();
+            counter != "apparmor_profile_error"
+                || there.contains(&(Kind::AppArmorProfile, profile.to_owned()))
+        });
+        let before = {
+            let mut last = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *last, there.clone())
+        };
+        for (kind, name) in before.difference(&there) {
+            self.forget_profile(*kind, name);
+        }
+    }
+
+    /// Forgets the series of a profile that is gone.
+    pub fn forget_profile(&self, kind: Kind, name: &str) {
+        self.retain(|counter, labels| {
+            let profile = labels("profile").unwrap_or_default();
+            match kind {
+                Kind::AppArmorProfile => !counter.starts_with("apparmor_") || profile != name,
+                // The recorder knows the annotation, from which the profile's name is made.
+                Kind::SeccompProfile => !counter.starts_with("seccomp_") || recorded(profile) != name,
+                _ => true,
+            }
+        });
+    }
+
+    /// Forgets the series of a pod that is gone.
+    pub fn forget_pod(&self, namespace: &str, name: &str) {
+        self.retain(|_, labels| labels("namespace") != Some(namespace) || labels("pod") != Some(name));
+    }
+
+    /// Keeps the series for which this holds, given the counter's name and a series' value of a label.
+    fn retain(&self, keep: impl for<'s> Fn(&str, &dyn Fn(&str) -> Option<&'s str>) -> bool) {
         let mut all = self.counters.lock();
-        for name in ["apparmor_profile_error", "apparmor_profile_denial"] {
-            if let Some(series) = all.get_mut(name) {
-                series.retain(|labels, _| labels.first().is_some_and(|profile| there.contains(profile)));
+        for (counter, names, _) in FAMILIES {
+            if let Some(series) = all.get_mut(counter) {
+                series.retain(|values, _| {
+                    let place = |label: &str| names.iter().position(|name| *name == label);
+                    keep(counter, &|label| values.get(place(label)?).map(String::as_str))
+                });
             }
         }
     }
@@ -154,6 +215,8 @@ impl Metrics {
         if series.len() < SERIES || series.contains_key(&labels) {
             let count = series.entry(labels).or_default();
             *count = count.saturating_add(by);
+        } else {
+            self.dropped.get_or_create(&vec![("metric", counter)]).inc_by(by);
         }
     }
 
@@ -175,6 +238,15 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.process)?;
         Ok(text)
+    }
+}
+
+/// The profile that a recording makes, by its annotation `<recording>_<container>_<nonce>_<seconds>`; another text is the
+/// name of a profile itself.
+fn recorded(label: &str) -> String {
+    match label.split('_').collect::<Vec<_>>()[..] {
+        [recording, container, _, _] => format!("{recording}-{container}"),
+        _ => label.to_owned(),
     }
 }
 
@@ -313,12 +385,53 @@ mod tests {
     }
 
     #[test]
+    fn series_of_a_deleted_profile_disappear_and_no_others() {
+        let metrics = Metrics::new();
+        let audit = |profile| ["n", "ns", "pod", "c", profile, "open", "DENIED"];
+        for profile in ["web", "docker-default"] {
+            metrics.add("apparmor_profile_audit", &audit(profile), 1);
+            metrics.add("apparmor_profile_denial", &[profile, "open"], 1);
+        }
+        for profile in ["web", "rec_ctr_abcde_1700000000", "other"] {
+            metrics.add("seccomp_profile_bpf", &["n", "1", profile], 1);
+        }
+        metrics.forget_profile(Kind::SelinuxProfile, "web");
+        assert_eq!(spod(&metrics).matches("\"web\"").count(), 3);
+        metrics.forget_profile(Kind::AppArmorProfile, "web");
+        assert_eq!(spod(&metrics).matches("\"web\"").count(), 1);
+        metrics.forget_profile(Kind::SeccompProfile, "web");
+        metrics.forget_profile(Kind::SeccompProfile, "rec-ctr");
+        let text = spod(&metrics);
+        assert!(!text.contains("\"web\"") && !text.contains("rec_ctr"), "{text}");
+        assert_eq!((text.matches("docker-default").count(), text.matches("\"other\"").count()), (2, 1));
+    }
+
+    #[test]
+    fn series_of_a_deleted_pod_disappear_and_no_others() {
+        let metrics = Metrics::new();
+        for (namespace, pod) in [("a", "web"), ("a", "other"), ("b", "web")] {
+            metrics.add("seccomp_profile_audit", &["n", namespace, pod, "c", "read"], 1);
+            metrics.add("selinux_profile_audit", &["n", namespace, pod, "c", "s", "t"], 1);
+            metrics.add("apparmor_profile_audit", &["n", namespace, pod, "c", "p", "open", "DENIED"], 1);
+        }
+        metrics.forget_pod("a", "web");
+        let text = spod(&metrics);
+        assert_eq!(text.matches("namespace=\"a\",pod=\"web\"").count(), 0, "{text}");
+        assert_eq!(text.matches("namespace=\"a\",pod=\"other\"").count(), 3);
+        assert_eq!(text.matches("namespace=\"b\",pod=\"web\"").count(), 3);
+    }
+
+    #[test]
     fn series_are_not_without_number() {
         let metrics = Metrics::new();
         for i in 0..SERIES + 100 {
             metrics.add("seccomp_profile_error", &[&i.to_string()], 1);
         }
         assert_eq!(spod(&metrics).matches("seccomp_profile_error_total{").count(), SERIES);
+        let text = Format::Classical.of(metrics.process().expect("text"));
+        let dropped =
+            "security_profiles_operator_metric_dropped_total{metric=\"seccomp_profile_error\"} 100\n";
+        assert!(text.contains(dropped), "{text}");
     }
 
     #[test]

@@ -38,12 +38,17 @@ impl Figures for Metrics {
     }
 }
 
-/// The paths; without a guard everybody may read.
+/// A server of the paths alone; without a guard everybody may read.
 pub fn router(figures: Arc<dyn Figures>, guard: Option<Guard>) -> Router {
+    paths(figures, guard)
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there are /metrics-spod and /metrics") })
+}
+
+/// The paths, for a server that has others.
+pub fn paths(figures: Arc<dyn Figures>, guard: Option<Guard>) -> Router {
     Router::new()
         .route(PROCESS, get(|app, headers| at(PROCESS, app, headers)))
         .route(SPOD, get(|app, headers| at(SPOD, app, headers)))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there are /metrics-spod and /metrics") })
         .with_state(App { figures, guard: guard.map(Arc::new) })
 }
 

@@ -244,7 +244,11 @@ fn webhook() -> Account {
         name: names::WEBHOOK_ACCOUNT,
         component: "webhook",
         role: names::WEBHOOK_ACCOUNT,
-        cluster: Vec::new(),
+        cluster: vec![
+            // Who may read the metrics.
+            rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
+            rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
+        ],
         users: vec![rule(GROUP, &kinds, READ)],
         own: vec![rule(GROUP, &["securityprofilesoperatordaemons"], READ), openshift("nonroot-v2")],
     }

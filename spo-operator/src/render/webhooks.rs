@@ -150,8 +150,12 @@ impl Hooks<'_> {
         let mut binding = self.hook("binding.spo.io", "/mutate-v1-pod-binding", "Fail");
         binding["rules"] = json!([
             rule("", "v1", &["CREATE"], &["pods"], "Namespaced"),
-            rule("", "v1", &["UPDATE"], &["pods/ephemeralcontainers"], "Namespaced")
+            rule("", "v1", &["UPDATE"], &["pods", "pods/ephemeralcontainers"], "Namespaced")
         ]);
+        // Of all updates of pods, only new images matter: labels, finalizers and the like never wait for a webhook.
+        binding["matchConditions"] = json!([{ "name": "new-containers-or-images", "expression": format!(
+            "request.operation != 'UPDATE' || request.?subResource.orValue('') == 'ephemeralcontainers' \
+             || {} || {}", images_differ("initContainers"), images_differ("containers")) }]);
         binding["namespaceSelector"] = opted_in(names::BINDING_LABEL);
         binding["reinvocationPolicy"] = json!("IfNeeded");
         let mut recording = self.hook("recording.spo.io", "/mutate-v1-pod-recording", "Fail");
@@ -226,6 +230,18 @@ impl Hooks<'_> {
             "objectSelector": {},
         })
     }
+}
+
+/// Whether the images of a list of containers change, in CEL. What may be missing or null is never read, for an error
+/// refuses the update.
+fn images_differ(list: &str) -> String {
+    let images = |pod: &str| {
+        format!(
+            "({pod}.?spec.?{list}.orValue(null) == null \
+             ? [] : {pod}.spec.{list}.map(c, c.?image.orValue('')))"
+        )
+    };
+    format!("{} != {}", images("object"), images("oldObject"))
 }
 
 /// The label that every namespace has with its own name.

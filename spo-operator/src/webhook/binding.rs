@@ -33,13 +33,22 @@
 //!
 //! No pod is exempt, whatever its labels say. Pods for Windows are left alone: a node with Linux refuses them.
 //!
-//! Requests that are looked at: CREATE of pods, and UPDATE of `pods/ephemeralcontainers`, where the containers that
-//! come in addition are treated as if they had been there from the start.
+//! A privileged container is bound like any other, but container runtimes give it neither a seccomp profile nor an
+//! SELinux type. Taking `privileged` away would break it, so its author and the audit log are told; only `Deny` refuses
+//! it.
+//!
+//! Requests that are looked at: CREATE of pods; UPDATE of `pods/ephemeralcontainers`, where the containers that come in
+//! addition are treated as if they had been there from the start; and UPDATE of pods, where containers with another
+//! image are only looked at ([`update`]), since the profile of a container never changes.
 
 mod author;
 mod choice;
+mod update;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::Value;
 use spo_model::{binding::OnConflict, status::ProfileState};
@@ -50,20 +59,22 @@ use super::{
     index::{Absent, Binding, Index, Profile, Slot},
     pod,
     review::{Answer, Request, clip},
+    warnings::Warnings,
 };
 
 /// Decides about a pod.
 pub fn admit(request: &Request, index: &Index) -> Answer {
-    let lists: &[&str] = if request.is_about_pods("", "CREATE") {
-        &pod::LISTS
-    } else if request.is_about_pods("ephemeralcontainers", "UPDATE") {
-        &["ephemeralContainers"]
-    } else {
-        return Answer::allow();
-    };
-    let whole = lists.len() > 1;
+    let Some(asked) = Asked::of(request) else { return Answer::allow() };
     if pod::containers(&request.object, "containers").is_empty() {
         return Answer::invalid("the request holds no pod: spec.containers is missing or empty");
+    }
+    let there = asked.there(&request.old_object);
+    let is_new = |list, container| !there.contains(&asked.identity(list, container));
+    let mut all = asked.lists().iter().flat_map(|list| {
+        pod::containers(&request.object, list).iter().map(move |container| (*list, container))
+    });
+    if asked == Asked::Images && !all.any(|(list, container)| is_new(list, container)) {
+        return Answer::allow();
     }
     if let [broken, ..] = index.unreadable_bindings(&request.namespace) {
         return Answer::forbid(format!(
@@ -86,33 +97,32 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
     if let Some(excess) = pod::excess(&request.object) {
         return Answer::invalid(excess);
     }
-    let there: BTreeSet<&str> =
-        pod::containers(&request.old_object, "ephemeralContainers").iter().map(pod::name).collect();
     let mut work = Work {
         request,
         index,
-        bindings: &bindings,
         pod: request.object.clone(),
-        whole,
-        warnings: Vec::new(),
+        whole: asked == Asked::Pod,
+        warnings: bindings.unused.clone(),
+        bindings,
         refusals: BTreeMap::new(),
         conflicts: BTreeMap::new(),
-        audit: Vec::new(),
+        audit: String::new(),
     };
-    work.warnings.extend(bindings.unused.iter().cloned());
     for slot in Slot::ALL {
-        if whole && let Some(binding) = bindings.any(slot) {
+        if work.whole
+            && let Some(binding) = work.bindings.any(slot)
+        {
             work.confine_pod(slot, binding);
         }
-        for list in lists {
+        for list in asked.lists() {
             for (i, container) in pod::containers(&request.object, list).iter().enumerate() {
-                // Containers that are there already cannot be changed.
-                if !whole && there.contains(pod::name(container)) {
+                if !is_new(list, container) {
                     continue;
                 }
-                let image = container["image"].as_str().unwrap_or_default();
-                if let Some(found) = bindings.find(slot, image) {
-                    work.confine_container(slot, list, i, container, &found);
+                match work.bindings.find(slot, pod::image(container)) {
+                    Some(found) if asked == Asked::Images => work.look_at(slot, (list, i), &found),
+                    Some(found) => work.confine_container(slot, list, i, container, &found),
+                    None => {}
                 }
             }
         }
@@ -120,20 +130,64 @@ pub fn admit(request: &Request, index: &Index) -> Answer {
     work.answer()
 }
 
+/// What is about to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// The pod is made, so that all of it can be changed.
+    Pod,
+    /// It gets more ephemeral containers. Those that are there already cannot be changed.
+    Ephemeral,
+    /// Some of it changes; of all that bindings are about, that can only be the images of containers.
+    Images,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Option<Self> {
+        let cases = [
+            ("", "CREATE", Self::Pod),
+            ("ephemeralcontainers", "UPDATE", Self::Ephemeral),
+            ("", "UPDATE", Self::Images),
+        ];
+        cases.into_iter().find_map(|(part, does, asked)| request.is_about_pods(part, does).then_some(asked))
+    }
+
+    const fn lists(self) -> &'static [&'static str] {
+        match self {
+            Self::Pod => &pod::LISTS,
+            Self::Ephemeral => &["ephemeralContainers"],
+            Self::Images => &["initContainers", "containers"],
+        }
+    }
+
+    /// What makes a container another one.
+    fn identity<'a>(self, list: &'a str, container: &'a Value) -> [&'a str; 3] {
+        let image = if self == Self::Images { pod::image(container) } else { "" };
+        [list, pod::name(container), image]
+    }
+
+    /// The containers that are there already.
+    fn there(self, old: &Value) -> BTreeSet<[&str; 3]> {
+        let lists = if self == Self::Pod { &[] } else { self.lists() };
+        let all = lists.iter().flat_map(|list| pod::containers(old, list).iter().map(move |c| (*list, c)));
+        all.map(|(list, container)| self.identity(list, container)).collect()
+    }
+}
+
 /// A pod on its way.
 struct Work<'a> {
     request: &'a Request,
     index: &'a Index,
-    bindings: &'a Bindings<'a>,
+    bindings: Bindings<'a>,
     pod: Value,
     /// Whether the pod itself is being made, so that all of it can be changed.
     whole: bool,
-    warnings: Vec<String>,
+    warnings: Warnings,
     /// Why the pod is refused, once per binding however many containers it is about.
     refusals: BTreeMap<String, String>,
     /// What the pod says and a binding denies, by the binding and the place.
     conflicts: BTreeMap<(String, String), String>,
-    audit: Vec<String>,
+    /// Not longer than the audit log takes, by one note at most.
+    audit: String,
 }
 
 impl<'a> Work<'a> {
@@ -154,7 +208,7 @@ impl<'a> Work<'a> {
             self.tell_replaced(slot, binding, &profile, before.as_ref(), "the pod");
         }
         pod::confine_annotation(&mut self.pod, slot, None, &profile.usage);
-        self.audit.push(format!("pod {} {} by {}", profile.kind, profile.key, binding.name));
+        self.note(format_args!("pod {} {} by {}", profile.kind, profile.key, binding.name));
     }
 
     fn confine_container(&mut self, slot: Slot, list: &str, i: usize, container: &Value, found: &Found<'_>) {
@@ -168,16 +222,13 @@ impl<'a> Work<'a> {
         if self.denies(slot, found.binding, &profile, said.as_ref(), &who) {
             return;
         }
+        if self.is_left_out(slot, found.binding, (list, i), &profile, &who) {
+            return;
+        }
         let own = pod::field(container, slot);
         let annotated = self.whole && pod::old_annotation(&self.pod, slot, name).is_some();
         let of_pod = pod::field(&self.pod["spec"], slot);
         let inherits = own.is_none() && !annotated && pod::says(of_pod, slot, &profile.usage);
-        if slot == Slot::Seccomp && pod::is_privileged(container) {
-            self.warnings.push(format!(
-                "{who} is privileged: container runtimes leave the seccomp profile of ProfileBinding {} out",
-                found.binding.name
-            ));
-        }
         if found.by_wildcard && inherits {
             return;
         }
@@ -191,7 +242,50 @@ impl<'a> Work<'a> {
         if self.whole {
             pod::confine_annotation(&mut self.pod, slot, Some(name), &profile.usage);
         }
-        self.audit.push(format!("{name} {} {} by {}", profile.kind, profile.key, found.binding.name));
+        let name = clip(name, 63);
+        self.note(format_args!("{name} {} {} by {}", profile.kind, profile.key, found.binding.name));
+    }
+
+    /// Tells that a profile does not hold for a privileged container; whether the container is refused therefore.
+    fn is_left_out(
+        &mut self,
+        slot: Slot,
+        binding: &Binding,
+        (list, i): (&str, usize),
+        profile: &Profile,
+        who: &str,
+    ) -> bool {
+        let container = &self.request.object["spec"][list][i];
+        if !pod::goes_without(container, slot) {
+            return false;
+        }
+        let (field, what) = (format!("spec.{list}[{i}].securityContext.privileged"), slot.name());
+        if binding.on_conflict == OnConflict::Deny {
+            let namespace = &self.request.namespace;
+            self.conflicts.entry((binding.name.clone(), field)).or_insert_with_key(|(_, field)| {
+                format!(
+                    "ProfileBinding {namespace}/{} gives {who} the {what} {:?}, but {field} makes container runtimes \
+                     leave that out; leave `privileged` out",
+                    binding.name, profile.usage,
+                )
+            });
+            return true;
+        }
+        self.warnings.push(format_args!(
+            "{who} is privileged: container runtimes leave the {what} of ProfileBinding {} out",
+            binding.name
+        ));
+        let name = clip(pod::name(container), 63);
+        self.note(format_args!("{name} goes without the {what} of {}: it is privileged", binding.name));
+        false
+    }
+
+    /// Takes note for the audit log.
+    fn note(&mut self, text: fmt::Arguments<'_>) {
+        if self.audit.len() <= AUDIT_LENGTH {
+            let separator = if self.audit.is_empty() { "" } else { "; " };
+            self.audit.push_str(&format!("{separator}{text}"));
+        }
     }
 
     /// What the pod's author says about a container, if its binding asks for that.
@@ -214,7 +308,8 @@ impl<'a> Work<'a> {
     fn keeps(&mut self, slot: Slot, binding: &Binding, said: Option<&Said<'_>>, name: &str) -> bool {
         let Some(said) = said.filter(|_| binding.on_conflict == OnConflict::Keep) else { return false };
         let meaning = clip(&said.meaning, 64);
-        self.audit.push(format!("{name} keeps the {} {meaning:?} despite {}", slot.name(), binding.name));
+        let name = clip(name, 63);
+        self.note(format_args!("{name} keeps the {} {meaning:?} despite {}", slot.name(), binding.name));
         true
     }
 
@@ -271,7 +366,7 @@ impl<'a> Work<'a> {
             return None;
         }
         if let Some(state) = waits(profile) {
-            self.warnings.push(format!(
+            self.warnings.push(format_args!(
                 "{kind} {} of {by} is {state}: containers do not start until it is installed",
                 profile.key
             ));
@@ -289,7 +384,7 @@ impl<'a> Work<'a> {
     ) {
         let before = before.map(|field| pod::meaning(field, slot)).filter(|text| !text.is_empty());
         if let Some(before) = before {
-            self.warnings.push(format!(
+            self.warnings.push(format_args!(
                 "ProfileBinding {} replaces the {} {:?} of {who} by {:?}",
                 binding.name,
                 slot.name(),
@@ -306,14 +401,14 @@ impl<'a> Work<'a> {
                 (more > 0).then(|| format!("and {more} more places say something else than their binding"));
             let conflicts = self.conflicts.into_values().take(CONFLICTS);
             let lines: Vec<_> = self.refusals.into_values().chain(conflicts).chain(more).collect();
-            return Answer { warnings: self.warnings, ..Answer::forbid(lines.join("\n")) };
+            return Answer { warnings: self.warnings.into_lines(), ..Answer::forbid(lines.join("\n")) };
         }
         let mut audit = BTreeMap::new();
         if !self.audit.is_empty() {
-            audit.insert("bound".to_owned(), clip(&self.audit.join("; "), AUDIT_LENGTH));
+            audit.insert("bound".to_owned(), clip(&self.audit, AUDIT_LENGTH));
         }
         let patch = Some(json_patch::diff(&self.request.object, &self.pod));
-        Answer { refusal: None, patch, warnings: self.warnings, audit }
+        Answer { refusal: None, patch, warnings: self.warnings.into_lines(), audit }
     }
 }
 

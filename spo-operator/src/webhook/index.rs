@@ -5,7 +5,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -111,6 +111,14 @@ pub struct Profile {
     pub absent: Option<Absent>,
     /// When it was made, as text that sorts.
     created: String,
+}
+
+impl Profile {
+    /// Less for the one of two with one name that nodes have under it, or will have.
+    fn claim(&self) -> (bool, bool, bool, &str) {
+        let installed = self.state == Some(ProfileState::Installed);
+        (self.absent.is_some(), !installed, self.state == Some(ProfileState::Error), &self.created)
+    }
 }
 
 /// Why a profile that exists is not put on nodes.
@@ -304,7 +312,20 @@ impl Index {
             AnyObject::ProfileRecording(recording) => self.add_recording(object, recording),
             _ => {
                 if let Some(profile) = profile(object) {
-                    self.profiles.insert((profile.kind, profile.key.clone()), profile);
+                    self.add_profile(profile);
+                }
+            }
+        }
+    }
+
+    /// Two resources hold AppArmor profiles, so two objects may have one name. Nodes put one of them under it, and the
+    /// other one is in an error.
+    fn add_profile(&mut self, profile: Profile) {
+        match self.profiles.entry((profile.kind, profile.key.clone())) {
+            Entry::Vacant(new) => drop(new.insert(profile)),
+            Entry::Occupied(mut there) => {
+                if profile.claim() < there.get().claim() {
+                    there.insert(profile);
                 }
             }
         }
@@ -444,6 +465,33 @@ mod tests {
         assert_eq!(usage(&[&own, &global], "production").as_deref(), Some("operator/production/web.json"));
         assert_eq!(usage(&[&own, &global], "staging").as_deref(), Some("operator/web.json"));
         assert_eq!(usage(&[&own], "staging"), None, "another tenant's profile is out of reach");
+    }
+
+    /// `apparmorprofiles` under both spellings of their kind.
+    #[test]
+    fn of_two_profiles_of_one_name_the_one_that_nodes_have_counts() {
+        let made = |kind: &str, status: &str, state: &str| {
+            object(&json!({
+                "apiVersion": "security-profiles-operator.x-k8s.io/v1", "kind": kind,
+                "metadata": {"name": "web", "namespace": "production"},
+                "spec": {"abstract": {}, "state": state}, "status": {"status": status},
+            }))
+        };
+        let (kind, alias) = ("AppArmorProfile", "ApparmorProfile");
+        for (first, second) in [(kind, alias), (alias, kind)] {
+            for (status, state) in [("Error", "Enabled"), ("Pending", "Enabled"), ("Installed", "Disabled")] {
+                let (owner, other) = (made(first, "Installed", "Enabled"), made(second, status, state));
+                for objects in [[&owner, &other], [&other, &owner]] {
+                    let index = index(objects);
+                    let found = index.profile("production", Kind::AppArmorProfile, "web").expect("a profile");
+                    assert_eq!(
+                        (found.state, found.absent),
+                        (Some(ProfileState::Installed), None),
+                        "{status}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -11,10 +11,11 @@
 //!
 //! | path | asked about | by |
 //! | --- | --- | --- |
-//! | `/mutate-v1-pod-binding` | CREATE of pods, UPDATE of pods/ephemeralcontainers | [`binding`] |
+//! | `/mutate-v1-pod-binding` | CREATE of pods, UPDATE of pods/ephemeralcontainers, UPDATE of pods that get other images | [`binding`] |
 //! | `/mutate-v1-pod-recording` | CREATE of pods | [`recording`] |
 //! | `/validate-profile`, `/validate-rawselinuxprofile` | CREATE and UPDATE of every kind | [`validate`] |
 //! | `/convert` | every kind in every version | [`convert`] |
+//! | `/metrics` | what was asked and answered | [`server`] |
 //! | `/livez`, `/readyz` | the index is kept fresh; certificate and index are there | [`server`] |
 //!
 //! ```
@@ -59,4 +60,5 @@ pub mod recording;
 pub mod review;
 pub mod server;
 pub mod validate;
+mod warnings;
 mod weight;

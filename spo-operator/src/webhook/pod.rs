@@ -66,9 +66,19 @@ pub(super) fn name(container: &Value) -> &str {
     container["name"].as_str().unwrap_or_default()
 }
 
+/// The image of a container, empty if it has none.
+pub(super) fn image(container: &Value) -> &str {
+    container["image"].as_str().unwrap_or_default()
+}
+
 /// The field of a security context, if it is set. `holder` is a container or the `spec` of a pod.
 pub(super) fn field(holder: &Value, slot: Slot) -> Option<&Value> {
     Some(&holder["securityContext"][field_name(slot)]).filter(|value| !value.is_null())
+}
+
+/// The field that holds for a container: its own, else the pod's.
+pub(super) fn field_in_force<'a>(pod: &'a Value, container: &'a Value, slot: Slot) -> Option<&'a Value> {
+    field(container, slot).or_else(|| field(&pod["spec"], slot))
 }
 
 /// What a field says, in one word for people.
@@ -141,9 +151,10 @@ pub(super) fn annotations_mut(pod: &mut Value) -> Option<&mut Map<String, Value>
     object(metadata.entry("annotations").or_insert(Value::Null))
 }
 
-/// Whether the container is privileged, which makes runtimes leave seccomp out.
-pub(super) fn is_privileged(container: &Value) -> bool {
-    container["securityContext"]["privileged"] == true
+/// Whether runtimes leave a field out for this container, whatever it says: they give privileged containers neither a
+/// seccomp profile nor an SELinux label.
+pub(super) fn goes_without(container: &Value, slot: Slot) -> bool {
+    slot != Slot::AppArmor && container["securityContext"]["privileged"] == true
 }
 
 fn annotation_key(slot: Slot, container: Option<&str>) -> Option<String> {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cluster::names,
+    metrics::Guard,
     process::{self, Common, Error, LowestTls, Pulse, certificate::Certificates, serve},
 };
 
@@ -67,6 +68,7 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> Result<(), Err
         process::listen("--health-port", common.health_port).await?,
     );
     let client = kube::Client::try_default().await?;
+    let app = app.guarded_by(Guard::new(client.clone()));
     tracing::info!(webhooks = %webhooks.local_addr()?, probes = %probes.local_addr()?, "serving");
     tokio::spawn(process::follow(certificates, arguments.cert_dir.clone(), stop.clone()));
     let beat = pulse.of("the watches");

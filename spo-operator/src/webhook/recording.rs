@@ -7,12 +7,18 @@
 //! | SELinux from logs | `io.containers.trace-avcs/<container>` | the type `selinuxrecording.process` |
 //! | AppArmor by eBPF | `io.containers.trace-bpf-apparmor/<container>` | as it is |
 //!
-//! The value is `<recording>_<container>_<nonce>_<seconds>`. Annotations of these names that the pod brings along are
-//! taken out: only a recording may switch a recorder on.
+//! The value is `<recording>_<container>_<nonce>_<seconds>`. Annotations of these names that a pod brings along are taken
+//! out where this webhook is asked: when a pod is made, in a namespace with the label for recordings. In others, and on a
+//! pod that is there, whoever may write pods can set them. So an annotation alone proves nothing to a recorder: it has to
+//! look for a recording that selects the pod.
 //!
-//! Recording from logs loosens a container, so it never does that to one that a ProfileBinding confines.
+//! Recording from logs loosens a container, so it never does that to one that a ProfileBinding confines. The binding
+//! webhook is asked before this one, so what it has put into the pod is what tells; a binding in a namespace without the
+//! label for bindings confines nothing.
 //!
 //! Only CREATE of pods is looked at: a pod's fields cannot be changed afterwards.
+
+use std::fmt;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -28,6 +34,7 @@ use super::{
     index::{Index, Recording, Slot},
     pod,
     review::{Answer, Request, clip},
+    warnings::Warnings,
 };
 
 /// The SELinux type under which everything is allowed and logged.
@@ -46,10 +53,10 @@ pub fn admit(request: &Request, index: &Index, seconds: u64) -> Answer {
     let labels = pod::labels(&request.object);
     let bindings = Bindings::of(index, &request.namespace, &labels);
     let mut changed = request.object.clone();
-    let mut answer = Answer::allow();
-    disarm(&mut changed, &mut answer);
+    let mut warnings = Warnings::default();
+    disarm(&mut changed, &mut warnings);
     let stamp = format!("{}_{seconds}", nonce(&request.uid));
-    let mut work = Work { request, index, bindings, pod: changed, answer, stamp };
+    let mut work = Work { request, index, bindings, pod: changed, warnings, stamp };
     let recordings: Vec<_> = index.recordings(&request.namespace, &labels).collect();
     if !recordings.is_empty()
         && let Some(excess) = pod::excess(&request.object)
@@ -59,7 +66,7 @@ pub fn admit(request: &Request, index: &Index, seconds: u64) -> Answer {
     for recording in &recordings {
         match Method::of(recording) {
             Some(method) => work.record(recording, method),
-            None => work.warn(recording, "this kind cannot be recorded by this recorder"),
+            None => work.warn(recording, format_args!("this kind cannot be recorded by this recorder")),
         }
     }
     let memory = index.configuration().settings().and_then(|d| d.enable_memory_optimization).unwrap_or(false);
@@ -67,9 +74,8 @@ pub fn admit(request: &Request, index: &Index, seconds: u64) -> Answer {
         // With that option the recorders look at labelled pods only.
         label(&mut work.pod, TRACKED_LABEL, "true");
     }
-    let Work { pod: changed, mut answer, .. } = work;
-    answer.patch = Some(json_patch::diff(&request.object, &changed));
-    answer
+    let patch = Some(json_patch::diff(&request.object, &work.pod));
+    Answer { patch, warnings: work.warnings.into_lines(), ..Answer::allow() }
 }
 
 /// How something is recorded.
@@ -113,14 +119,14 @@ struct Work<'a> {
     index: &'a Index,
     bindings: Bindings<'a>,
     pod: Value,
-    answer: Answer,
+    warnings: Warnings,
     stamp: String,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     fn record(&mut self, recording: &Recording, method: Method) {
         if !self.is_switched_on(method) {
-            self.warn(recording, "its recorder is not switched on in the SecurityProfilesOperatorDaemon, or that cannot be read");
+            self.warn(recording, format_args!("its recorder is not switched on in the SecurityProfilesOperatorDaemon, or that cannot be read"));
             return;
         }
         let wanted = |name: &str| {
@@ -136,7 +142,7 @@ impl Work<'_> {
             }
         }
         if !any {
-            self.warn(recording, "the pod has none of its containers");
+            self.warn(recording, format_args!("the pod has none of its containers"));
         }
     }
 
@@ -146,18 +152,18 @@ impl Work<'_> {
         method: Method,
         list: &str,
         i: usize,
-        container: &Value,
+        container: &'a Value,
     ) {
         let name = pod::name(container);
         // `_` separates the parts of the value, and the key ends in the name.
         if name.parse::<NamespaceName>().is_err() {
-            self.warn(recording, &format!("container {:?} has no DNS label as its name", clip(name, 63)));
+            self.warn(recording, format_args!("container {:?} has no DNS label as its name", clip(name, 63)));
             return;
         }
         let key = format!("{}{name}", method.prefix());
         if let Some(there) = pod::annotation(&self.pod, &key) {
             let first = there.split('_').next().unwrap_or_default().to_owned();
-            self.warn(recording, &format!("container {name:?} is recorded by {first} already"));
+            self.warn(recording, format_args!("container {name:?} is recorded by {first} already"));
             return;
         }
         let loosened = match method {
@@ -166,16 +172,17 @@ impl Work<'_> {
             Method::SeccompBpf | Method::AppArmorBpf => None,
         };
         if let Some((slot, usage)) = loosened {
-            let image = container["image"].as_str().unwrap_or_default();
-            if let Some(found) = self.bindings.find(slot, image) {
-                let by = &found.binding.name;
-                self.warn(recording, &format!("container {name:?} is confined by ProfileBinding {by}"));
+            if let Some(by) = self.confined_by(slot, container) {
+                self.warn(recording, format_args!("container {name:?} is confined by ProfileBinding {by}"));
                 return;
             }
-            if slot == Slot::Seccomp && pod::is_privileged(container) {
+            if pod::goes_without(container, slot) {
+                let without = slot.name();
                 self.warn(
                     recording,
-                    &format!("container {name:?} is privileged, so its syscalls are not logged"),
+                    format_args!(
+                        "container {name:?} is privileged: it gets no {without}, so nothing is logged"
+                    ),
                 );
             }
             let before = pod::field(container, slot).map(|field| pod::meaning(field, slot));
@@ -183,7 +190,7 @@ impl Work<'_> {
                 let what = slot.name();
                 self.warn(
                     recording,
-                    &format!("it replaces the {what} {:?} of container {name:?}", clip(&before, 64)),
+                    format_args!("it replaces the {what} {:?} of container {name:?}", clip(&before, 64)),
                 );
             }
             let of_pod = pod::field(&self.pod["spec"], slot).filter(|_| slot == Slot::Selinux).cloned();
@@ -193,6 +200,14 @@ impl Work<'_> {
             pod::confine_annotation(&mut self.pod, slot, Some(name), &usage);
         }
         pod::annotate(&mut self.pod, &key, &format!("{}_{name}_{}", recording.name, self.stamp));
+    }
+
+    /// The binding whose profile holds for a container.
+    fn confined_by(&mut self, slot: Slot, container: &'a Value) -> Option<&'a str> {
+        let binding = self.bindings.find(slot, pod::image(container))?.binding;
+        let profile = self.index.profile(&self.request.namespace, binding.kind, &binding.profile)?;
+        let field = pod::field_in_force(&self.request.object, container, slot);
+        pod::says(field, slot, &profile.usage).then_some(binding.name.as_str())
     }
 
     /// The path of the profile that logs, from the one function that makes paths.
@@ -221,13 +236,13 @@ impl Work<'_> {
         switch.unwrap_or(false)
     }
 
-    fn warn(&mut self, recording: &Recording, text: &str) {
-        self.answer.warnings.push(format!("ProfileRecording {}: {text}", recording.name));
+    fn warn(&mut self, recording: &Recording, text: fmt::Arguments<'_>) {
+        self.warnings.push(format_args!("ProfileRecording {}: {text}", recording.name));
     }
 }
 
 /// Takes out the annotations by which a pod would switch a recorder on itself.
-fn disarm(pod: &mut Value, answer: &mut Answer) {
+fn disarm(pod: &mut Value, warnings: &mut Warnings) {
     let forged: Vec<String> = pod::annotations(pod)
         .into_keys()
         .filter(|key| Method::ALL.iter().any(|method| key.starts_with(method.prefix())))
@@ -238,7 +253,7 @@ fn disarm(pod: &mut Value, answer: &mut Answer) {
     if let Some(annotations) = pod::annotations_mut(pod) {
         for key in &forged {
             annotations.remove(key);
-            answer.warnings.push(format!("the annotation {} is set by recordings only", clip(key, 120)));
+            warnings.push(format_args!("the annotation {} is set by recordings only", clip(key, 120)));
         }
     }
 }

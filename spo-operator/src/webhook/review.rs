@@ -6,10 +6,12 @@
 //!
 //! Both versions have the same fields; the answer has the version of the question.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
+
+use super::warnings::Warnings;
 
 /// A question of the API server.
 #[derive(Clone, Debug, PartialEq)]
@@ -230,27 +232,15 @@ pub(super) fn clip(text: &str, limit: usize) -> String {
 }
 
 const VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
-/// The API server cuts a longer warning itself, and says so in its log.
-const WARNING_LENGTH: usize = 256;
-/// The API server drops what exceeds 4 KiB in total.
-const WARNING_COUNT: usize = 15;
 const MESSAGE_LENGTH: usize = 8 << 10;
 
-/// Warnings as a client gets them: no line breaks, none twice, not too long, not too many.
+/// Warnings as a client gets them, from whoever collected them.
 fn presentable(warnings: &[String]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let mut list: Vec<String> = warnings
-        .iter()
-        .map(|text| text.replace(|c: char| c.is_control(), " "))
-        .filter(|text| seen.insert(text.clone()))
-        .map(|text| clip(&text, WARNING_LENGTH))
-        .collect();
-    if list.len() > WARNING_COUNT {
-        let more = list.len() - (WARNING_COUNT - 1);
-        list.truncate(WARNING_COUNT - 1);
-        list.push(format!("and {more} more warnings"));
+    let mut collected = Warnings::default();
+    for text in warnings {
+        collected.push(format_args!("{text}"));
     }
-    list
+    collected.into_lines()
 }
 
 /// RFC 4648, with padding, which the API server's decoder asks for.
@@ -325,19 +315,6 @@ mod tests {
         assert_eq!(value["response"]["allowed"], json!(false));
         assert_eq!(value["response"]["status"]["message"], json!("no"));
         assert!(value["response"].get("patch").is_none());
-    }
-
-    #[test]
-    fn warnings_are_few_short_and_different() {
-        let long = "ü".repeat(300);
-        let mut warnings = vec![long.clone(), long, "two\nlines".to_owned()];
-        let shown = presentable(&warnings);
-        assert_eq!(shown.len(), 2);
-        assert!(shown[0].len() <= 256 && shown[0].ends_with('…'));
-        assert_eq!(shown[1], "two lines");
-        warnings.extend((0..40).map(|i| i.to_string()));
-        let shown = presentable(&warnings);
-        assert_eq!((shown.len(), shown[14].as_str()), (15, "and 28 more warnings"));
     }
 
     #[test]

@@ -12,12 +12,16 @@
 //! Admission and conversion have a [`Lane`] each: pods do not wait for the lists of somebody else. A parsed body can be
 //! a hundred times as large as its text, so each is weighed before it is parsed.
 //!
-//! `/livez` and `/readyz` are served here and, for a kubelet that comes before the certificate, without TLS on a port
+//! `/metrics` is served here too, to those who may read it. `/livez` and `/readyz` are served here and, for a kubelet that comes before the certificate, without TLS on a port
 //! of their own. Conversion works before the server is ready. The API server may need a conversion to answer the very
 //! lists that fill the index (objects stored in an old version), so the Service that conversion is asked through has to
 //! publish addresses that are not ready.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -34,7 +38,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{Pulse, certificate::Certificates};
+use crate::{
+    metrics::{self, AdmissionMetrics},
+    process::{Pulse, certificate::Certificates},
+};
 
 use super::{
     binding, convert,
@@ -93,6 +100,9 @@ pub struct App {
     conversion: Budget,
     pulse: Pulse,
     stop: CancellationToken,
+    metrics: Arc<AdmissionMetrics>,
+    /// What serves what is counted.
+    scrapes: Router,
 }
 
 impl App {
@@ -105,7 +115,15 @@ impl App {
         stop: CancellationToken,
     ) -> Self {
         let (admission, conversion) = (Budget::of(limits.admission), Budget::of(limits.conversion));
-        Self { index, certificates, limits, admission, conversion, pulse, stop }
+        let (metrics, scrapes) = (Arc::default(), Router::new());
+        Self { index, certificates, limits, admission, conversion, pulse, stop, metrics, scrapes }
+    }
+
+    /// The same, and what it counts is served to those whom a guard lets through.
+    #[must_use]
+    pub fn guarded_by(self, guard: metrics::Guard) -> Self {
+        let figures = Arc::clone(&self.metrics);
+        Self { scrapes: metrics::server::paths(figures, Some(guard)), ..self }
     }
 
     /// Every path.
@@ -117,6 +135,7 @@ impl App {
             .route("/validate-rawselinuxprofile", post(check))
             .route("/convert", post(convert_objects))
             .with_state(self.clone())
+            .merge(self.scrapes.clone())
             .merge(self.probes())
     }
 
@@ -147,11 +166,11 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn bind(State(app): State<App>, request: Request) -> Response {
-    admission(app, request, binding::admit).await
+    admission(app, "binding", request, binding::admit).await
 }
 
 async fn record(State(app): State<App>, request: Request) -> Response {
-    admission(app, request, |question, index| {
+    admission(app, "recording", request, |question, index| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         recording::admit(question, index, now.as_secs())
     })
@@ -159,7 +178,7 @@ async fn record(State(app): State<App>, request: Request) -> Response {
 }
 
 async fn check(State(app): State<App>, request: Request) -> Response {
-    admission(app, request, validate::admit).await
+    admission(app, "validation", request, validate::admit).await
 }
 
 async fn convert_objects(State(app): State<App>, request: Request) -> Response {
@@ -169,22 +188,52 @@ async fn convert_objects(State(app): State<App>, request: Request) -> Response {
         let weight = Weight::of(bytes);
         4 * bytes.len() + COPIES * weight.largest + 48 * weight.elements
     };
-    answer(&app, &lane, request, need, |bytes| convert::answer(&bytes)).await
+    let decide = |bytes: Vec<u8>| Ok((convert::answer(&bytes)?, Decided("converted")));
+    counted(&app, "conversion", answer(&app, &lane, request, need, decide)).await
 }
 
-async fn admission(app: App, request: Request, decide: fn(&Question, &Index) -> Answer) -> Response {
-    let Some(index) = app.index.get() else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the caches are not filled yet");
+async fn admission(
+    app: App,
+    webhook: &'static str,
+    request: Request,
+    decide: fn(&Question, &Index) -> Answer,
+) -> Response {
+    let decided = async {
+        let Some(index) = app.index.get() else {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "the caches are not filled yet");
+        };
+        let need = |bytes: &[u8]| COPIES * Weight::of(bytes).whole;
+        answer(&app, &app.admission, request, need, move |bytes| {
+            let review = Review::read(&bytes)?;
+            drop(bytes);
+            let answer = decide(&review.request, &index);
+            let decided = Decided(if answer.refusal.is_none() { "allowed" } else { "refused" });
+            let bytes = review.answer(&answer).map_err(|e| Malformed::Json(e.to_string()))?;
+            Ok((bytes, decided))
+        })
+        .await
     };
-    let lane = app.admission.clone();
-    let need = |bytes: &[u8]| COPIES * Weight::of(bytes).whole;
-    answer(&app, &lane, request, need, move |bytes| {
-        let review = Review::read(&bytes)?;
-        drop(bytes);
-        let answer = decide(&review.request, &index);
-        review.answer(&answer).map_err(|e| Malformed::Json(e.to_string()))
-    })
-    .await
+    counted(&app, webhook, decided).await
+}
+
+/// What was decided, as metrics have it; it goes with the response.
+#[derive(Clone, Copy, Debug)]
+struct Decided(&'static str);
+
+/// Counts a request by what came of it.
+async fn counted(app: &App, webhook: &'static str, work: impl Future<Output = Response>) -> Response {
+    let start = Instant::now();
+    let response = work.await;
+    let result = match (response.extensions().get(), response.status()) {
+        (Some(Decided(result)), _) => result,
+        (None, StatusCode::BAD_REQUEST) => "malformed",
+        (None, StatusCode::PAYLOAD_TOO_LARGE) => "too_large",
+        (None, StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT) => "late",
+        (None, StatusCode::SERVICE_UNAVAILABLE) => "unavailable",
+        (None, _) => "failed",
+    };
+    app.metrics.answered(webhook, result, start.elapsed());
+    response
 }
 
 /// An object as it was sent, as it is read, and as it will be.
@@ -200,7 +249,7 @@ async fn answer<F>(
     decide: F,
 ) -> Response
 where
-    F: FnOnce(Vec<u8>) -> Result<Vec<u8>, Malformed> + Send + 'static,
+    F: FnOnce(Vec<u8>) -> Result<(Vec<u8>, Decided), Malformed> + Send + 'static,
 {
     let work = async {
         if let Err(response) = check_head(request.headers()) {
@@ -232,7 +281,11 @@ where
             (decided, room)
         });
         match decided.await {
-            Ok((Ok(bytes), room)) => json(bytes, room),
+            Ok((Ok((bytes, decided)), room)) => {
+                let mut response = json(bytes, room);
+                response.extensions_mut().insert(decided);
+                response
+            }
             Ok((Err(malformed), _)) => problem(StatusCode::BAD_REQUEST, &malformed.to_string()),
             Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be decided"),
         }

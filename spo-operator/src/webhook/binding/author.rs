@@ -55,6 +55,13 @@ impl<'a> Said<'a> {
         })
     }
 
+    /// What holds for a container of a pod that is there.
+    pub(super) fn in_force(pod: &'a Value, slot: Slot, (list, i): (&str, usize)) -> Option<Self> {
+        let own = Self::of_container(pod, slot, (list, i), true);
+        let silent = pod::field(&pod["spec"][list][i], slot).is_none();
+        own.or_else(|| silent.then(|| Self::of_pod(pod, slot)).flatten())
+    }
+
     fn of_field(field: &'a Value, slot: Slot, holder: &str) -> Option<Self> {
         let meaning = pod::meaning(field, slot);
         let part = if slot == Slot::Selinux { ".type" } else { "" };

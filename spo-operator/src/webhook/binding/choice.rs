@@ -7,7 +7,10 @@ use std::{
 
 use spo_model::image::{BoundImage, Pattern, Reference, Repository};
 
-use crate::webhook::index::{Binding, Index, Slot};
+use crate::webhook::{
+    index::{Binding, Index, Slot},
+    warnings::Warnings,
+};
 
 /// The bindings that are about one pod, by what they say about images. Only patterns are looked at one by one, and only
 /// where nothing more specific is found.
@@ -17,10 +20,12 @@ pub(in crate::webhook) struct Bindings<'a> {
     meaning: BTreeMap<(Slot, &'a Repository), Vec<(&'a Reference, &'a Binding)>>,
     repositories: BTreeMap<(Slot, &'a Repository), &'a Binding>,
     /// The most specific first.
-    patterns: Vec<(&'a Pattern, &'a Binding)>,
+    patterns: BTreeMap<Slot, Vec<(&'a Pattern, &'a Binding)>>,
     any: BTreeMap<Slot, &'a Binding>,
+    /// What was found for an image, for containers often share theirs.
+    found: BTreeMap<&'a str, [Option<Found<'a>>; Slot::ALL.len()]>,
     /// What to tell about bindings that another one leaves nothing to.
-    pub(super) unused: Vec<String>,
+    pub(super) unused: Warnings,
 }
 
 /// A binding that decides about a container.
@@ -54,14 +59,14 @@ impl<'a> Bindings<'a> {
                 BoundImage::Glob(pattern) => match patterns.entry((slot, pattern)) {
                     Entry::Occupied(first) => *first.get(),
                     Entry::Vacant(new) => {
-                        found.patterns.push((pattern, binding));
+                        found.patterns.entry(slot).or_default().push((pattern, binding));
                         *new.insert(binding)
                     }
                 },
             };
             if first.name != binding.name && (first.kind, &first.profile) != (binding.kind, &binding.profile)
             {
-                found.unused.push(format!(
+                found.unused.push(format_args!(
                     "ProfileBinding {namespace}/{} is not used: {} sets the {} of the same image",
                     binding.name,
                     first.name,
@@ -70,7 +75,9 @@ impl<'a> Bindings<'a> {
             }
         }
         // They came by name, and stay so where they are as specific.
-        found.patterns.sort_by_key(|(pattern, _)| Reverse(pattern.literals()));
+        for patterns in found.patterns.values_mut() {
+            patterns.sort_by_cached_key(|(pattern, _)| Reverse(pattern.literals()));
+        }
         found
     }
 
@@ -86,20 +93,36 @@ impl<'a> Bindings<'a> {
     }
 
     /// The binding that decides about a container with an image.
-    pub(in crate::webhook) fn find(&self, slot: Slot, image: &str) -> Option<Found<'a>> {
-        let exact = self.exact.get(&(slot, image)).copied();
-        match exact.or_else(|| self.find_meant(slot, &Reference::parse(image)?)) {
-            Some(binding) => Some(Found { binding, by_wildcard: false }),
-            None => self.any(slot).map(|binding| Found { binding, by_wildcard: true }),
-        }
+    pub(in crate::webhook) fn find(&mut self, slot: Slot, image: &'a str) -> Option<Found<'a>> {
+        let found = match self.found.get(image) {
+            Some(found) => *found,
+            None => {
+                let found = self.find_all(image);
+                self.found.insert(image, found);
+                found
+            }
+        };
+        Slot::ALL.into_iter().zip(found).find_map(|(of, found)| found.filter(|_| of == slot))
+    }
+
+    /// The same of every field, so that the image is read once.
+    fn find_all(&self, image: &str) -> [Option<Found<'a>>; Slot::ALL.len()] {
+        let reference = Reference::parse(image);
+        Slot::ALL.map(|slot| {
+            let exact = self.exact.get(&(slot, image)).copied();
+            match exact.or_else(|| self.find_meant(slot, reference.as_ref()?)) {
+                Some(binding) => Some(Found { binding, by_wildcard: false }),
+                None => self.any(slot).map(|binding| Found { binding, by_wildcard: true }),
+            }
+        })
     }
 
     fn find_meant(&self, slot: Slot, image: &Reference) -> Option<&'a Binding> {
         let place = (slot, image.repository());
         let same = self.meaning.get(&place).into_iter().flatten().find(|(own, _)| own.covers(image));
         let pattern = || {
-            let mut fitting = self.patterns.iter().filter(|(_, binding)| binding.slot == slot);
-            fitting.find(|(pattern, _)| pattern.matches(image))
+            let mut all = self.patterns.get(&slot).into_iter().flatten();
+            all.find(|(pattern, _)| pattern.matches(image))
         };
         same.map(|(_, binding)| *binding)
             .or_else(|| self.repositories.get(&place).copied())

@@ -1,5 +1,7 @@
 mod conflicts;
 mod images;
+mod privileged;
+mod update;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -383,6 +385,7 @@ fn defects_34_and_35_only_creation_is_looked_at() {
         let mut request = create(&pod);
         request.operation = operation.to_owned();
         request.sub_resource = part.to_owned();
+        request.old_object = pod.clone();
         assert_eq!(admit(&request, &index), Answer::allow(), "{operation} {part}");
     }
     let mut deployment = create(&pod);

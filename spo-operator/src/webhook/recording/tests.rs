@@ -122,8 +122,14 @@ fn a_bound_container_is_not_loosened() {
         &json!({"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": "*"}),
     );
     let logs = recording("rec", "SeccompProfile", "Logs", &json!({}));
-    let (answer, out) = ask(&[profile.clone(), bound.clone(), logs], &two());
-    assert_eq!(out, two());
+    let objects = [profile.clone(), bound.clone(), logs];
+    // The binding webhook is asked first.
+    let request = create(&two());
+    let pod = patched(&request, &crate::webhook::binding::admit(&request, &index(&objects)));
+    assert_ne!(pod, two());
+    let (answer, out) = ask(&objects, &pod);
+    assert_eq!(out, pod);
+    assert_eq!(answer.warnings.len(), 2);
     assert!(
         answer.warnings.iter().all(|w| w.contains("confined by ProfileBinding b")),
         "{:?}",
@@ -131,7 +137,22 @@ fn a_bound_container_is_not_loosened() {
     );
     // A recorder that only watches loosens nothing.
     let bpf = recording("rec", "SeccompProfile", "Bpf", &json!({}));
-    assert_ne!(ask(&[profile, bound, bpf], &two()).1, two());
+    assert_ne!(ask(&[profile, bound, bpf], &pod).1, pod);
+}
+
+/// A binding is in force where the namespace has its label, and where it says so the pod has the profile already.
+#[test]
+fn a_binding_that_confines_nothing_keeps_nobody_from_recording() {
+    let logs = recording("rec", "SeccompProfile", "Logs", &json!({}));
+    let bound = |image: &str| {
+        let spec = json!({"profileRef": {"kind": "SeccompProfile", "name": "web"}, "image": image});
+        own("ProfileBinding", "b", &spec)
+    };
+    let profile = own("SeccompProfile", "web", &json!({"defaultAction": "SCMP_ACT_ERRNO"}));
+    let alone = ask(std::slice::from_ref(&logs), &two());
+    for image in ["*", "nginx"] {
+        assert_eq!(ask(&[profile.clone(), bound(image), logs.clone()], &two()), alone, "{image}");
+    }
 }
 
 #[test]
