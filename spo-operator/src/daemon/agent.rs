@@ -1,7 +1,7 @@
 //! The part of the agent that touches the host: one round from what the cache holds to what is on the node.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -96,8 +96,10 @@ pub struct Round {
     pub updated: BTreeMap<Kind, u64>,
     /// How many artefacts of a kind were removed.
     pub removed: BTreeMap<Kind, u64>,
-    /// Whether something did not work that may work later.
-    pub retry: bool,
+    /// What did not work and may work later: paths, and the host itself as an empty one.
+    pub retry: BTreeSet<String>,
+    /// Whether nothing could be done at all.
+    pub failed: bool,
     /// How long it took.
     pub took: Duration,
 }
@@ -212,7 +214,9 @@ impl Agent {
         for (outcome, kind) in report.outcomes.iter().zip(kinds) {
             match outcome.state {
                 State::Written | State::Loaded => *round.updated.entry(kind).or_default() += 1,
-                State::Failed => round.retry = true,
+                State::Failed => {
+                    round.retry.insert(outcome.path.to_string());
+                }
                 State::Unchanged | State::Unsupported => {}
             }
         }
@@ -231,7 +235,7 @@ impl Agent {
             if !self.stuck.iter().any(|(before, why)| (before, why) == (path, reason)) {
                 tracing::warn!(%path, reason, "cannot be removed");
             }
-            round.retry = true;
+            round.retry.insert(path.to_string());
         }
         let stuck = self.stuck_profiles(&report.stuck);
         let standings = plan.verdicts.into_iter().map(|(subject, verdict)| {
@@ -278,7 +282,8 @@ impl Agent {
             Verdict::Place(_) => failed(subject, error.to_string(), ErrorReason::Install),
             other => standing(subject, other, None),
         });
-        Round { standings: standings.collect(), retry: true, ..Round::default() }
+        let retry = BTreeSet::from([String::new()]);
+        Round { standings: standings.collect(), retry, failed: true, ..Round::default() }
     }
 }
 
@@ -472,7 +477,7 @@ mod tests {
         document["metadata"]["generation"] = json!(2);
         agent.cache = cache(&[document]);
         let round = agent.round();
-        assert_eq!((round.standings[0].state, round.retry), (ProfileState::Disabled, true));
+        assert_eq!((round.standings[0].state, round.retry.len()), (ProfileState::Disabled, 1));
         let message = round.standings[0].message.as_deref().unwrap_or_default();
         assert!(message.contains("no regular file"), "{message}");
     }
@@ -504,7 +509,7 @@ mod tests {
         other["metadata"]["namespace"] = json!("staging");
         let round = agent(root.path(), &[apparmor("AppArmorProfile", "2026-01-01T00:00:00Z"), other]).round();
         assert_eq!(round.standings[1].state, Error);
-        assert!(round.retry, "the name may become free");
+        assert_eq!(round.retry.len(), 1, "the name may become free");
     }
 
     #[test]
@@ -525,11 +530,12 @@ mod tests {
         std::fs::write(&ledger, "not a ledger").expect("writes");
         let mut agent = agent(root.path(), &[profile("a", &["read"])]);
         let round = agent.round();
-        assert!(round.retry);
+        assert!(round.failed && !round.retry.is_empty());
         assert_eq!(round.standings[0].state, Error);
         assert!(round.standings[0].message.as_deref().is_some_and(|m| m.contains("ledger")), "{round:?}");
         std::fs::remove_file(&ledger).expect("removes");
-        assert_eq!(agent.round().standings[0].state, Installed);
+        let round = agent.round();
+        assert_eq!((round.standings[0].state, round.failed), (Installed, false));
     }
 
     #[test]
@@ -575,7 +581,7 @@ mod tests {
         assert_eq!((round.standings[0].state, round.standings[1].state), (Installed, Error));
         let message = round.standings[1].message.as_deref().unwrap_or_default();
         assert!(message.contains("there is no SecurityProfilesOperatorDaemon spod"), "{message}");
-        assert!(!round.retry, "it is no fault of the node");
+        assert!(!round.failed && round.retry.is_empty(), "it is no fault of the node");
         agent.cache = cache(&[spod("spod", &json!({})), old, new]);
         assert!(agent.round().standings.iter().all(|s| s.state == Installed));
     }
