@@ -44,20 +44,44 @@ pub struct NodeStatusStatus {
 }
 
 /// What a node says about one profile, in the text form of [`NodeStatusStatus::profiles`]:
-/// `<State>@<generation>`, and behind it `: <message>` if there is one.
+/// `<State>@<generation>/<uid>`, and behind it `: <message>` if there is one. The uid is the beginning of the profile's: one
+/// that was deleted and made again starts with the same generation. It may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeReport {
     /// Where the profile stands.
     pub state: ProfileState,
     /// The generation of the profile that this is about.
     pub generation: i64,
+    /// Which profile of that name this is about, if that is said.
+    pub uid: Option<UidStart>,
     /// Why, for people, if it is not there.
     pub message: Option<String>,
+}
+
+/// The beginning of a uid: enough to tell a profile from others that had its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UidStart([u8; Self::LENGTH]);
+
+impl UidStart {
+    const LENGTH: usize = 8;
+
+    /// That of a uid; `None` of one that is too short or is no UUID.
+    pub fn of(uid: &str) -> Option<Self> {
+        let start: [u8; Self::LENGTH] = uid.as_bytes().get(..Self::LENGTH)?.try_into().ok()?;
+        start.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').then_some(Self(start))
+    }
+}
+
+impl fmt::Display for UidStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+    }
 }
 
 impl fmt::Display for NodeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.state, self.generation)?;
+        self.uid.iter().try_for_each(|uid| write!(f, "/{uid}"))?;
         self.message.iter().try_for_each(|message| write!(f, ": {message}"))
     }
 }
@@ -66,13 +90,19 @@ impl FromStr for NodeReport {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "want <State>@<generation>, and behind it `: <message>` if there is one";
+        const FORM: &str = "want <State>@<generation>/<uid>, and behind it `: <message>` if there is one";
         let (head, message) =
             text.split_once(": ").map_or((text, None), |(head, message)| (head, Some(message)));
         let (state, generation) = head.split_once('@').ok_or(FORM)?;
+        let (generation, uid) = generation
+            .split_once('/')
+            .map_or((generation, None), |(generation, uid)| (generation, Some(uid)));
         Ok(Self {
             state: state.parse().map_err(|_| FORM)?,
             generation: generation.parse().map_err(|_| FORM)?,
+            uid: uid
+                .map(|uid| UidStart::of(uid).filter(|_| uid.len() == UidStart::LENGTH).ok_or(FORM))
+                .transpose()?,
             message: message.map(str::to_owned),
         })
     }
@@ -84,16 +114,38 @@ mod tests {
 
     #[test]
     fn a_report_is_read_as_it_was_written() {
-        for message in [None, Some("a: b@c".to_owned()), Some(String::new())] {
-            let report = NodeReport { state: ProfileState::Error, generation: 3, message };
-            assert_eq!(report.to_string().parse(), Ok(report));
+        for message in [None, Some("a: b@c/d".to_owned()), Some(String::new())] {
+            for uid in [None, UidStart::of("0b0ddf11-8a55-4b66-a1b0-000000000000")] {
+                let report =
+                    NodeReport { state: ProfileState::Error, generation: 3, uid, message: message.clone() };
+                assert_eq!(report.to_string().parse(), Ok(report));
+            }
         }
-        assert_eq!(
-            NodeReport { state: ProfileState::Installed, generation: 12, message: None }.to_string(),
-            "Installed@12"
-        );
-        for wrong in ["", "Installed", "Installed@", "Installed@x", "Gone@1"] {
+        let of = |uid| {
+            NodeReport { state: ProfileState::Installed, generation: 12, uid, message: None }.to_string()
+        };
+        assert_eq!(of(None), "Installed@12");
+        assert_eq!(of(UidStart::of("0b0ddf11-8a55-4b66-a1b0-000000000000")), "Installed@12/0b0ddf11");
+        for wrong in [
+            "",
+            "Installed",
+            "Installed@",
+            "Installed@x",
+            "Gone@1",
+            "Installed@1/",
+            "Installed@1/0b0ddf1",
+            "Installed@1/0b0ddf111",
+            "Installed@1/0b0ddf 1",
+        ] {
             assert!(wrong.parse::<NodeReport>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_uid_has_a_beginning_if_it_is_one() {
+        assert_eq!(UidStart::of("0b0ddf11-8a55"), UidStart::of("0b0ddf11-ffff"));
+        for wrong in ["", "short", "a b c d e f", "ääääää"] {
+            assert_eq!(UidStart::of(wrong), None, "{wrong}");
         }
     }
 }

@@ -399,6 +399,28 @@ fn profiles_are_loaded_once_and_again_after_a_boot() {
     assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());
 }
 
+/// Unloaded, it would let them do anything.
+#[test]
+fn what_processes_run_under_stays_until_they_have_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut kernel = Fake { used: Some("web"), ..Fake::default() };
+    run_with(dir.path(), &kernel, &[apparmor("ns", "web", "1"), apparmor("ns", "idle", "1")]);
+    for _ in 0..2 {
+        let report = run_with(dir.path(), &kernel, &[]);
+        assert!(report.problems().eq(["kept: process 7 runs under it"]), "{report:?}");
+        assert_eq!(kernel.text(Lsm::AppArmor, "web").as_deref(), Some("1"));
+        assert_eq!(kernel.text(Lsm::AppArmor, "idle"), None);
+        assert_eq!(files(dir.path()).len(), 1, "its file too: it is loaded again when the node starts");
+    }
+    // Wanted again meanwhile, it is the same.
+    let report = run_with(dir.path(), &kernel, &[apparmor("ns", "web", "2")]);
+    assert_eq!((report.outcomes[0].state, report.stuck.len()), (State::Written, 0));
+    assert_eq!(kernel.text(Lsm::AppArmor, "web").as_deref(), Some("2"));
+    kernel.used = None;
+    assert_eq!(run_with(dir.path(), &kernel, &[]).removed.len(), 1);
+    assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());
+}
+
 #[test]
 fn what_the_module_refuses_does_not_replace_what_was_there() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -36,6 +36,7 @@
 pub mod aggregate;
 pub mod cluster;
 pub mod daemon;
+pub mod kubelet_dir;
 pub mod manager;
 pub mod metrics;
 pub mod non_root_enabler;

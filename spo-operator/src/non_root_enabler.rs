@@ -25,7 +25,9 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{cluster::names, process, render::own};
+use spo_node::host::Root;
+
+use crate::{cluster::names, kubelet_dir, process, render::own};
 
 /// Makes the folders of the agent on this node and gives them to its user.
 #[derive(Args, Debug)]
@@ -33,7 +35,7 @@ pub struct Arguments {
     /// Where the host's folders are mounted.
     #[arg(long, value_name = "DIR", default_value = "/host")]
     root: PathBuf,
-    /// The kubelet's directory on the host.
+    /// The kubelet's directory on the host, unless /var/lib/security-profiles-operator/kubelet-config.json names it.
     #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = crate::render::KUBELET_DIR)]
     kubelet_dir: PathBuf,
     /// The directory with filters that replace or add to those of this program.
@@ -60,10 +62,36 @@ pub fn run(arguments: &Arguments) -> Result<(), process::Error> {
     if arguments.apparmor {
         println!("--apparmor has no effect: an agent loads its AppArmor profile itself");
     }
-    for line in prepare(&arguments.root, &arguments.kubelet_dir, arguments.user, &filters)? {
+    let kubelet = kubelet_of(&arguments.root, &arguments.kubelet_dir)?;
+    let done = prepare(&arguments.root, &kubelet, arguments.user, &filters);
+    for line in done.map_err(|error| explained(error, &kubelet, &arguments.kubelet_dir))? {
         println!("{line}");
     }
     Ok(())
+}
+
+/// The directory of the kubelet of the host whose root is seen at `root`.
+fn kubelet_of(root: &Path, given: &Path) -> Result<PathBuf, Error> {
+    let fail = |reason: String| Error { path: root.display().to_string(), reason };
+    let host = Root::open(root).map_err(|error| fail(error.to_string()))?;
+    let kubelet = kubelet_dir::of(&host, given).map_err(|error| fail(error.to_string()))?;
+    Ok(Path::new("/").join(kubelet))
+}
+
+/// Files that no kubelet reads would be worse than none: a node whose kubelet is elsewhere than the pods of the operator
+/// have it mounted gets no agent.
+fn explained(error: Error, kubelet: &Path, given: &Path) -> Error {
+    if kubelet.components().eq(given.components()) {
+        return error;
+    }
+    let reason = format!(
+        "{}; the kubelet of this node is at {}, as /{} says, and this pod has that of {}",
+        error.reason,
+        kubelet.display(),
+        kubelet_dir::FILE,
+        given.display()
+    );
+    Error { reason, ..error }
 }
 
 /// Why a node cannot be prepared.
@@ -336,6 +364,28 @@ mod tests {
             let parsed = <Flags as clap::Parser>::try_parse_from(all).expect("taken");
             assert_eq!(parsed.arguments.apparmor, apparmor, "{flags:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_says_where_its_kubelet_is_is_prepared_there() {
+        let root = tempfile::tempdir().expect("a folder");
+        let given = Path::new("/var/lib/kubelet");
+        assert_eq!(kubelet_of(root.path(), given).expect("as given"), given);
+        let file = root.path().join(kubelet_dir::FILE);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("makes");
+        fs::write(&file, r#"{"kubeletDir":"/data/my-kubelet"}"#).expect("writes");
+        let kubelet = kubelet_of(root.path(), given).expect("as the file says");
+        prepare(root.path(), &kubelet, me(), &filters()).expect("prepares");
+        assert!(root.path().join("data/my-kubelet/seccomp/operator/own.json").exists());
+        assert!(!root.path().join("var/lib/kubelet").exists());
+        // As where the pod has another directory mounted, and all else is read only.
+        fs::write(root.path().join("data/my-kubelet/seccomp/file"), "").expect("writes");
+        let other = Path::new("/data/my-kubelet/seccomp/file");
+        let error = prepare(root.path(), other, me(), &filters()).expect_err("cannot be prepared");
+        let told = explained(error, other, given).to_string();
+        assert!(told.contains("kubelet-config.json") && told.contains("/var/lib/kubelet"), "{told}");
+        fs::write(&file, r#"{"kubeletDir":"../etc"}"#).expect("writes");
+        assert!(kubelet_of(root.path(), given).is_err());
     }
 
     #[test]

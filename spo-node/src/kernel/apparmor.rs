@@ -14,12 +14,16 @@ use std::{
 
 use spo_model::{Diagnostic, Severity};
 
-use super::{Load, Module, Order, Refusal, Tools};
+use super::{
+    Load, Module, Order, Refusal, Tools,
+    confined::{Users, users},
+};
 
 /// The AppArmor of a running kernel.
 #[derive(Clone, Debug)]
 pub struct AppArmor {
     sys: PathBuf,
+    proc: PathBuf,
     root: PathBuf,
     tools: Tools,
     boot: String,
@@ -27,10 +31,16 @@ pub struct AppArmor {
 
 impl AppArmor {
     /// The AppArmor that shows itself below `sys` (`/sys` of the host), compiled for by the tools of the host whose
-    /// root is seen at `root`.
+    /// root is seen at `root`. The processes of the host are those of `/proc`: a container has to see them.
     pub fn new(sys: &Path, root: &Path, tools: Tools) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { sys: sys.to_owned(), root: root.to_owned(), tools, boot: boot.trim().to_owned() }
+        Self {
+            sys: sys.to_owned(),
+            proc: "/proc".into(),
+            root: root.to_owned(),
+            tools,
+            boot: boot.trim().to_owned(),
+        }
     }
 
     /// What it can do, and the names it holds.
@@ -81,8 +91,27 @@ impl AppArmor {
             .collect()
     }
 
-    /// Unloads a name; one that is not loaded is fine.
-    pub(super) fn unload(&self, name: &str) -> Result<(), Refusal> {
+    /// Unloads names; one that is not loaded is fine. One that processes run under is not unloaded: nothing would confine
+    /// them any more.
+    pub(super) fn unload(&self, names: &[&str]) -> Vec<Result<(), Refusal>> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let users = match users(&self.proc, names) {
+            Ok(users) => users,
+            Err(error) => {
+                let why = format!("kept: it cannot be told whether processes run under it: {error}");
+                return names.iter().map(|_| Err(Refusal::new(why.as_str()))).collect();
+            }
+        };
+        let unload = |name: &&str| match users.get(name) {
+            Some(users) => Err(Refusal::new(used(name, users))),
+            None => self.remove(name),
+        };
+        names.iter().map(unload).collect()
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Refusal> {
         match self.write(".remove", name.as_bytes()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -114,6 +143,17 @@ impl AppArmor {
 }
 
 const PARSER: &str = "apparmor_parser";
+
+fn used(name: &str, users: &Users) -> String {
+    let Users { process, count } = users;
+    let who = match count {
+        1 => format!("process {process} runs"),
+        _ => format!("process {process} and {} more run", count - 1),
+    };
+    format!(
+        "kept: {who} under AppArmor profile {name:?} and would be unconfined without it; it goes when they end"
+    )
+}
 
 /// Compiles profiles in some threads: one result for each, in their order, whatever becomes of a thread.
 fn compile_all(
@@ -191,7 +231,28 @@ mod tests {
         for (file, text) in [("profiles", profiles), (".replace", ""), (".remove", "")] {
             fs::write(interface.join(file), text).expect("writes");
         }
-        AppArmor::new(dir, Path::new("/"), Tools::default())
+        fs::create_dir_all(dir.join("proc")).expect("makes");
+        AppArmor { proc: dir.join("proc"), ..AppArmor::new(dir, Path::new("/"), Tools::default()) }
+    }
+
+    #[test]
+    fn what_processes_run_under_is_not_unloaded() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let apparmor = pretended(dir.path(), "web (enforce)\nidle (enforce)\n");
+        let process = dir.path().join("proc/5000001");
+        fs::create_dir_all(process.join("attr")).expect("makes");
+        fs::write(process.join("attr/current"), "web//hat (enforce)\n").expect("writes");
+        let done = apparmor.unload(&["web", "idle"]);
+        let why = done[0].as_ref().expect_err("kept");
+        assert!(why.message.contains("process 5000001 runs under AppArmor profile \"web\""), "{why}");
+        assert_eq!(done[1], Ok(()));
+        let removed = || fs::read(dir.path().join("kernel/security/apparmor/.remove")).expect("there");
+        assert_eq!(removed(), b"idle");
+        // As in a container that does not see the processes of its host.
+        let blind = AppArmor { proc: dir.path().join("nothing"), ..apparmor.clone() };
+        assert!(blind.unload(&["web"])[0].as_ref().is_err_and(|why| why.message.contains("cannot be told")));
+        fs::remove_dir_all(process).expect("the process ends");
+        assert_eq!((apparmor.unload(&["web"]), removed()), (vec![Ok(())], b"webe".to_vec()));
     }
 
     #[test]
@@ -235,7 +296,7 @@ mod tests {
         let blob = fs::read(dir.path().join("kernel/security/apparmor/.replace")).expect("there");
         // `security/apparmor/include/policy_unpack.h`: a policy starts with the tagged name "version".
         assert!(blob.windows(7).any(|w| w == b"version"), "a binary policy");
-        assert_eq!(apparmor.unload("good"), Ok(()));
+        assert_eq!(apparmor.unload(&["good"]), [Ok(())]);
         let removed = fs::read(dir.path().join("kernel/security/apparmor/.remove")).expect("there");
         assert_eq!(removed, b"good");
     }

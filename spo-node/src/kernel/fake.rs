@@ -22,6 +22,8 @@ pub(crate) struct Fake {
     /// How often something was to be changed.
     pub(crate) batches: RefCell<usize>,
     pub(crate) order: Option<Order>,
+    /// The name that processes run under.
+    pub(crate) used: Option<&'static str>,
     /// A file, and whether it was there each time something was to be changed.
     pub(crate) looks_for: Option<PathBuf>,
     pub(crate) seen: RefCell<Vec<bool>>,
@@ -66,6 +68,9 @@ impl Kernel for Fake {
         *self.batches.borrow_mut() += 1;
         self.seen.borrow_mut().extend(self.looks_for.iter().map(|path| path.exists()));
         let unloads = change.unloads.iter().map(|unload| {
+            if self.used == Some(unload.name) {
+                return Err(Refusal::new("kept: process 7 runs under it"));
+            }
             self.held.borrow_mut().remove(&(unload.lsm, unload.name.to_owned()));
             Ok(())
         });

@@ -82,9 +82,8 @@ impl Kernel for Live {
         let of = |lsm| (0..change.loads.len()).filter(move |i| change.loads[*i].lsm == lsm);
         let off = |lsm| (0..change.unloads.len()).filter(move |i| change.unloads[*i].lsm == lsm);
         if let Some(apparmor) = &self.apparmor {
-            for i in off(Lsm::AppArmor) {
-                changed.unloads[i] = apparmor.unload(change.unloads[i].name);
-            }
+            let names: Vec<&str> = off(Lsm::AppArmor).map(|i| change.unloads[i].name).collect();
+            put(&mut changed.unloads, off(Lsm::AppArmor), apparmor.unload(&names));
             let loads: Vec<_> = of(Lsm::AppArmor).map(|i| change.loads[i]).collect();
             put(&mut changed.loads, of(Lsm::AppArmor), apparmor.load(&loads));
         }

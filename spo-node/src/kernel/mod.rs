@@ -8,6 +8,7 @@
 
 mod apparmor;
 mod command;
+mod confined;
 mod live;
 mod selinuxd;
 mod semodule;
@@ -53,7 +54,8 @@ pub trait Kernel {
     /// What the modules are able to do and what they hold now. Only those in `wanted` need a look.
     fn survey(&self, wanted: &BTreeSet<Lsm>) -> Survey;
 
-    /// Loads and unloads. The outcome has one entry per load and one per unload, in their order.
+    /// Loads and unloads. The outcome has one entry per load and one per unload, in their order. What processes would be
+    /// unconfined without is not unloaded.
     fn change(&self, change: &Change<'_>) -> Changed;
 }
 

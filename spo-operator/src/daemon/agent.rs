@@ -1,13 +1,18 @@
 //! The part of the agent that touches the host: one round from what the cache holds to what is on the node.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName, status::ProfileState};
+use spo_model::{
+    daemon::StatusMode,
+    kind::Kind,
+    names::{NamespaceName, ProfileKey},
+    status::ProfileState,
+};
 use spo_node::{
     ApplyError, Outcome, State,
     artefact::{APPARMOR_DIR, HostPath, SELINUX_DIR},
@@ -27,7 +32,7 @@ use super::{
     refusal::ErrorReason,
     settings::{self, Kinds, Settings},
 };
-use crate::{cluster::watch::Cache, render::own};
+use crate::{cluster::watch::Cache, kubelet_dir, render::own};
 
 /// Where the host's root is mounted in the agent's container.
 pub const HOST_ROOT: &str = "/host";
@@ -37,7 +42,7 @@ pub const HOST_ROOT: &str = "/host";
 pub struct Options {
     /// Where the host's root is.
     pub root: PathBuf,
-    /// The directory of the kubelet on the host.
+    /// The directory of the kubelet on hosts that do not say ([`kubelet_dir`]).
     pub kubelet: PathBuf,
     /// Leave SELinux modules to the `selinuxd` behind this socket.
     pub selinuxd: Option<PathBuf>,
@@ -61,8 +66,10 @@ pub struct Agent {
     kubelet: String,
     builder: Builder,
     refused: Refused,
-    /// Whether its SecurityProfilesOperatorDaemon was ever there.
-    met_spod: bool,
+    /// What could not be removed in the last round, and why.
+    stuck: Vec<(HostPath, String)>,
+    /// What its SecurityProfilesOperatorDaemon said last; `None` if it was never there.
+    settings: Option<Settings>,
 }
 
 /// Where a profile stands on this node.
@@ -89,8 +96,10 @@ pub struct Round {
     pub updated: BTreeMap<Kind, u64>,
     /// How many artefacts of a kind were removed.
     pub removed: BTreeMap<Kind, u64>,
-    /// Whether something did not work that may work later.
-    pub retry: bool,
+    /// What did not work and may work later: paths, and the host itself as an empty one.
+    pub retry: BTreeSet<String>,
+    /// Whether nothing could be done at all.
+    pub failed: bool,
     /// How long it took.
     pub took: Duration,
 }
@@ -103,10 +112,7 @@ impl Agent {
     pub fn new(options: Options, cache: Cache<Kept>) -> Result<Self, OpenError> {
         let open = |source| OpenError::Root { path: options.root.clone(), source };
         let host = Root::open(&options.root).map_err(open)?;
-        let kubelet = options.kubelet.to_string_lossy().trim_matches('/').to_owned();
-        if kubelet.parse::<HostPath>().is_err() {
-            return Err(OpenError::Kubelet(options.kubelet));
-        }
+        let kubelet = kubelet_dir::of(&host, &options.kubelet)?;
         let mut kernel = kernel(&options.root);
         if let Some(socket) = &options.selinuxd {
             kernel = kernel.with_selinuxd(Selinuxd::new(socket, Duration::from_secs(60)));
@@ -122,15 +128,18 @@ impl Agent {
             kubelet,
             builder: Builder::default(),
             refused: Refused::new(RETRY, LOOK),
-            met_spod: false,
+            stuck: Vec::new(),
+            settings: None,
         })
     }
 
     /// Brings the node to what the cluster asks for. Takes as long as files and security modules take.
     pub fn round(&mut self) -> Round {
         let start = Instant::now();
-        let settings = Settings::of(&self.cache, &self.options.spod);
-        self.met_spod |= settings::own(&self.cache, &self.options.spod).is_some();
+        let spod = &self.options.spod;
+        // Deleting the settings is no way around them: the last ones count until others come, or the agent leaves.
+        self.settings = Settings::of(&self.cache, spod).or_else(|| self.settings.take());
+        let settings = self.settings.clone().unwrap_or_else(|| Settings::missing(spod));
         let mut round = match self.install(&settings) {
             Ok(round) => round,
             Err(error) => {
@@ -146,7 +155,7 @@ impl Agent {
     pub fn watched(&self) -> Watched {
         match settings::own(&self.cache, &self.options.spod) {
             Some(_) => Watched::There,
-            None if self.met_spod => Watched::Gone,
+            None if self.settings.is_some() => Watched::Gone,
             None => Watched::Never,
         }
     }
@@ -185,7 +194,7 @@ impl Agent {
         let mut plan = self.builder.plan(&self.cache, self.options.kinds, settings, &ledger, &self.kubelet);
         drop(ledger);
         let namespaces = self.options.namespaces.as_deref();
-        let watched = |key: &spo_model::names::ProfileKey| match (namespaces, &key.namespace) {
+        let watched = |key: &ProfileKey| match (namespaces, &key.namespace) {
             (Some(namespaces), Some(namespace)) => namespaces.contains(namespace),
             _ => true,
         };
@@ -205,7 +214,9 @@ impl Agent {
         for (outcome, kind) in report.outcomes.iter().zip(kinds) {
             match outcome.state {
                 State::Written | State::Loaded => *round.updated.entry(kind).or_default() += 1,
-                State::Failed => round.retry = true,
+                State::Failed => {
+                    round.retry.insert(outcome.path.to_string());
+                }
                 State::Unchanged | State::Unsupported => {}
             }
         }
@@ -220,9 +231,13 @@ impl Agent {
             }
         }
         for (path, reason) in &report.stuck {
-            tracing::warn!(%path, reason, "cannot be removed");
-            round.retry = true;
+            // A process may run under a profile for weeks.
+            if !self.stuck.iter().any(|(before, why)| (before, why) == (path, reason)) {
+                tracing::warn!(%path, reason, "cannot be removed");
+            }
+            round.retry.insert(path.to_string());
         }
+        let stuck = self.stuck_profiles(&report.stuck);
         let standings = plan.verdicts.into_iter().map(|(subject, verdict)| {
             let (outcome, note) = match verdict {
                 Verdict::Place(index) => (report.outcomes.get(index), plan.notes.get(index)),
@@ -232,10 +247,29 @@ impl Agent {
             if standing.state == ProfileState::Installed {
                 standing.message = note.cloned().flatten().map(|note| note.to_string());
             }
+            if let Some(reason) = stuck.get(&(standing.subject.kind(), standing.subject.key.clone())) {
+                let told = standing.message.iter().map(String::as_str).chain([*reason]);
+                standing.message = Some(told.collect::<Vec<_>>().join("; "));
+            }
             standing
         });
         round.standings = standings.collect();
+        self.stuck = report.stuck;
         Ok(round)
+    }
+
+    /// The profiles whose artefacts cannot be removed, and why. Those that are gone from the cluster are in the log alone:
+    /// nobody is left who could be told.
+    fn stuck_profiles<'r>(&self, paths: &'r [(HostPath, String)]) -> BTreeMap<(Kind, ProfileKey), &'r str> {
+        if paths.is_empty() {
+            return BTreeMap::new();
+        }
+        let ledger = read_ledger(&self.host).unwrap_or_default();
+        let of = |(path, reason): &'r (HostPath, String)| {
+            let entry = ledger.entries.get(path)?;
+            Some(((entry.kind, entry.key.clone()), reason.as_str()))
+        };
+        paths.iter().filter_map(of).collect()
     }
 
     /// Nothing could be done: what would be there says why it is not.
@@ -248,7 +282,8 @@ impl Agent {
             Verdict::Place(_) => failed(subject, error.to_string(), ErrorReason::Install),
             other => standing(subject, other, None),
         });
-        Round { standings: standings.collect(), retry: true, ..Round::default() }
+        let retry = BTreeSet::from([String::new()]);
+        Round { standings: standings.collect(), retry, failed: true, ..Round::default() }
     }
 }
 
@@ -264,9 +299,9 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
-    /// The kubelet's directory is none.
-    #[error("the kubelet's directory {} is no absolute path without `..`", .0.display())]
-    Kubelet(PathBuf),
+    /// The kubelet's directory is not known.
+    #[error(transparent)]
+    Kubelet(#[from] kubelet_dir::Error),
 }
 
 /// The kernel that belongs to a root: the running one for `/` and for where a container has its host's root, else
@@ -324,7 +359,19 @@ mod tests {
     use super::*;
     use crate::daemon::fixture::{cache, object, profile};
 
+    /// An agent whose settings say nothing.
     fn agent(root: &Path, documents: &[Value]) -> Agent {
+        let mut agent = agent_alone(root, documents);
+        agent.settings = Settings::of(&cache(&[spod("spod", &json!({}))]), "spod");
+        agent
+    }
+
+    fn spod(name: &str, spec: &Value) -> Value {
+        object("SecurityProfilesOperatorDaemon", name, spec)
+    }
+
+    /// An agent that knows of no settings but those among the documents.
+    fn agent_alone(root: &Path, documents: &[Value]) -> Agent {
         let kinds = Kinds { seccomp: true, selinux: true, raw_selinux: true, apparmor: true };
         let options = Options {
             root: root.to_owned(),
@@ -416,6 +463,25 @@ mod tests {
         assert_eq!((restarted.updated.len(), states(&restarted)[0].1), (0, Installed));
     }
 
+    /// As a module says of a profile that processes run under.
+    #[test]
+    fn a_profile_that_is_switched_off_and_cannot_go_says_why() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut document = apparmor("AppArmorProfile", "2026-01-01T00:00:00Z");
+        let mut agent = agent(root.path(), &[document.clone()]);
+        agent.round();
+        let file = root.path().join("etc/apparmor.d/spo.production.web");
+        std::fs::remove_file(&file).expect("removes");
+        std::fs::create_dir(&file).expect("a folder, which is not ours to remove");
+        document["spec"]["state"] = json!("Disabled");
+        document["metadata"]["generation"] = json!(2);
+        agent.cache = cache(&[document]);
+        let round = agent.round();
+        assert_eq!((round.standings[0].state, round.retry.len()), (ProfileState::Disabled, 1));
+        let message = round.standings[0].message.as_deref().unwrap_or_default();
+        assert!(message.contains("no regular file"), "{message}");
+    }
+
     /// `apparmorprofiles` and `apparmorprofilealiases` may hold the same name; a kernel has room for one.
     #[test]
     fn the_older_of_two_gets_the_name_and_the_other_says_who_has_it() {
@@ -443,7 +509,7 @@ mod tests {
         other["metadata"]["namespace"] = json!("staging");
         let round = agent(root.path(), &[apparmor("AppArmorProfile", "2026-01-01T00:00:00Z"), other]).round();
         assert_eq!(round.standings[1].state, Error);
-        assert!(round.retry, "the name may become free");
+        assert_eq!(round.retry.len(), 1, "the name may become free");
     }
 
     #[test]
@@ -464,18 +530,19 @@ mod tests {
         std::fs::write(&ledger, "not a ledger").expect("writes");
         let mut agent = agent(root.path(), &[profile("a", &["read"])]);
         let round = agent.round();
-        assert!(round.retry);
+        assert!(round.failed && !round.retry.is_empty());
         assert_eq!(round.standings[0].state, Error);
         assert!(round.standings[0].message.as_deref().is_some_and(|m| m.contains("ledger")), "{round:?}");
         std::fs::remove_file(&ledger).expect("removes");
-        assert_eq!(agent.round().standings[0].state, Installed);
+        let round = agent.round();
+        assert_eq!((round.standings[0].state, round.failed), (Installed, false));
     }
 
     #[test]
     fn the_own_spod_is_told_from_others_and_remembered_when_it_goes() {
         let root = tempfile::tempdir().expect("a folder");
-        let spod = |name| object("SecurityProfilesOperatorDaemon", name, &json!({}));
-        let mut agent = agent(root.path(), &[spod("pool-a")]);
+        let spod = |name| spod(name, &json!({}));
+        let mut agent = agent_alone(root.path(), &[spod("pool-a")]);
         agent.round();
         assert_eq!(agent.watched(), Watched::Never);
         agent.cache = cache(&[spod("spod"), spod("pool-a")]);
@@ -486,6 +553,39 @@ mod tests {
         assert_eq!(agent.watched(), Watched::Gone);
     }
 
+    /// As `kubectl replace --force` does it: what is forbidden must not slip in meanwhile.
+    #[test]
+    fn settings_that_are_deleted_count_until_others_come() {
+        let root = tempfile::tempdir().expect("a folder");
+        let strict = json!({ "security": { "allowedSyscalls": ["read"] }, "statusMode": "PerNode" });
+        let (good, wild) = (profile("good", &["read"]), profile("wild", &["bpf"]));
+        let mut agent = agent_alone(root.path(), &[spod("spod", &strict), good.clone(), wild.clone()]);
+        let of = |round: &Round| round.standings.iter().map(|s| s.state).collect::<Vec<_>>();
+        let first = agent.round();
+        agent.cache = cache(&[good.clone(), wild.clone(), profile("later", &["mount"])]);
+        let without = agent.round();
+        assert_eq!((of(&first), of(&without)), (vec![Installed, Error], vec![Installed, Error, Error]));
+        assert_eq!(without.mode, Some(StatusMode::PerNode), "nor does it report in another way");
+        agent.cache = cache(&[spod("spod", &json!({})), good, wild]);
+        assert_eq!(of(&agent.round()), [Installed, Installed]);
+    }
+
+    /// It cannot know what was forbidden before it started.
+    #[test]
+    fn an_agent_that_starts_without_settings_keeps_what_is_there_and_installs_when_they_come() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (old, new) = (profile("old", &["read"]), profile("young", &["read"]));
+        agent(root.path(), std::slice::from_ref(&old)).round();
+        let mut agent = agent_alone(root.path(), &[old.clone(), new.clone()]);
+        let round = agent.round();
+        assert_eq!((round.standings[0].state, round.standings[1].state), (Installed, Error));
+        let message = round.standings[1].message.as_deref().unwrap_or_default();
+        assert!(message.contains("there is no SecurityProfilesOperatorDaemon spod"), "{message}");
+        assert!(!round.failed && round.retry.is_empty(), "it is no fault of the node");
+        agent.cache = cache(&[spod("spod", &json!({})), old, new]);
+        assert!(agent.round().standings.iter().all(|s| s.state == Installed));
+    }
+
     #[test]
     fn a_kubelet_directory_cannot_leave_the_root() {
         let root = tempfile::tempdir().expect("a folder");
@@ -494,5 +594,16 @@ mod tests {
             options.kubelet = bad.into();
             assert!(matches!(Agent::new(options, cache(&[])), Err(OpenError::Kubelet(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_says_where_its_kubelet_is_gets_its_files_there() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join(kubelet_dir::FILE);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("makes");
+        std::fs::write(&file, r#"{"kubeletDir":"/data/my-kubelet"}"#).expect("writes");
+        agent(root.path(), &[profile("a", &["read"])]).round();
+        assert!(root.path().join("data/my-kubelet/seccomp/operator/production/a.json").exists());
+        assert!(!root.path().join("var/lib/kubelet").exists());
     }
 }

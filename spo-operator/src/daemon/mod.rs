@@ -29,8 +29,11 @@
 //! | the seccomp profile is not allowed (`spec.security` of the settings) | goes: no new container gets it; running ones keep their filter, which belongs to the process | `Error`, message `not allowed: …` |
 //! | the SELinux profile is not allowed (`spec.selinux`) | goes, the module too: no new container gets it, and to running ones, whose type is none any more, SELinux denies what it denies unlabelled processes | the same |
 //! | the settings cannot be read | stays; nothing new, nothing changed | `Installed` if it is unchanged, else `Error` |
+//! | the settings are gone | as the last settings say, until others come | as they say |
+//! | the settings are gone, and the agent was started since | stays; nothing new, nothing changed | as if they could not be read |
 //! | the profile is being deleted, and something holds it | stays | `Terminating` |
 //! | the profile is gone | goes | – |
+//! | an AppArmor profile is to go, for whatever reason, and processes run under it | stays until they have ended: looked at again and again, also when the operator leaves | as without it, the message names a process; in the log if the profile is gone |
 //! | the profile is switched off by itself, or part of a recording | goes | `Disabled`, `Partial` |
 //! | an AppArmor or SELinux profile is switched off by itself, and pods use it (the manager's finalizer says so) | stays until they have gone: unloaded, AppArmor would not confine them at all | `Disabled`, message `kept: …` |
 //! | the module refused the profile as it is | stays, and it is not tried again at once | `Error`, as it was told |

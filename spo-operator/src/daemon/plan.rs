@@ -238,7 +238,7 @@ fn judge(
                 && !is_there(&artefact, ledger)
             {
                 let message = format!(
-                    "not allowed: what the SecurityProfilesOperatorDaemon allows cannot be read ({problem}), so \
+                    "not allowed: what the SecurityProfilesOperatorDaemon allows is not known ({problem}), so \
                      nothing new is installed"
                 );
                 let verdict = refused(message, ErrorReason::NotAllowed, true);

@@ -1,6 +1,7 @@
 //! The process: flags, watches, rounds, writes, the end.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
@@ -13,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Client, runtime::watcher};
 use serde_json::Value;
 use spo_model::{daemon::StatusMode, kind::Kind, names::NamespaceName};
-use spo_node::kernel::Lsm;
+use spo_node::{host::Root, kernel::Lsm};
 use tokio::{
     task::JoinHandle,
     time::{sleep, sleep_until, timeout},
@@ -39,8 +40,9 @@ use crate::{
         resource::Resource,
         watch::{Cache, Told, Watch, follow_all},
     },
+    kubelet_dir,
     metrics::{self, Metrics},
-    process::{self, Common, Condition, Error, Readiness, certificate::Certificates, serve},
+    process::{self, Beat, Common, Condition, Error, Readiness, certificate::Certificates, serve},
 };
 
 /// Puts profiles on this node, and reports where they stand.
@@ -80,7 +82,7 @@ pub struct Arguments {
     /// that and the default nothing is loaded into a kernel.
     #[arg(long, value_name = "DIR", default_value = HOST_ROOT)]
     root: PathBuf,
-    /// The directory of the kubelet on the host.
+    /// The directory of the kubelet on the host, unless /var/lib/security-profiles-operator/kubelet-config.json names it.
     #[arg(long, env = "KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
     kubelet_dir: PathBuf,
     /// The port of the metrics; 0 takes a free one, which the log names.
@@ -104,12 +106,20 @@ const LONGEST: Duration = Duration::from_millis(200);
 /// How many requests are under way at once.
 const REQUESTS: usize = 8;
 
-/// The time between two looks at the host that nobody asked for; up to a quarter is added, so that nodes that
+/// The longest time between two looks at the host that nobody asked for; up to a quarter is added, so that nodes that
 /// started together do not stay together.
 pub(super) const LOOK: Duration = Duration::from_secs(600);
 
+/// The same where a look is cheap: files and lists of the kernel, and no `semodule` that reads a whole policy. So long a
+/// file that somebody changed or removed by hand stays as it is.
+const CHEAP_LOOK: Duration = Duration::from_secs(60);
+
 /// The wait before a round that may do what the last one could not: doubled each time, up to [`LOOK`].
 pub(super) const RETRY: Duration = Duration::from_secs(5);
+
+/// After so long a round on the host hangs, and the process is started again: six tools of the host in a row, each of which
+/// is killed after five minutes. No round of policies that a host can take needs as much.
+const LONGEST_ROUND: Duration = Duration::from_secs(30 * 60);
 
 /// How long the first round waits for what the API server has of this node.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -125,8 +135,15 @@ const SILENCE: Duration = Duration::from_millis(200);
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     // Before there is a second thread. Elsewhere the agent is none that could load anything.
     let privileged = arguments.with_apparmor && arguments.root == Path::new(HOST_ROOT);
-    let confinement = privileged.then(|| confine(&kernel(&arguments.root), &arguments.kubelet_dir));
+    let confinement = privileged.then(|| confine(&kernel(&arguments.root), &kubelet(arguments)));
     process::run(arguments.common.verbosity, |stop| start(arguments, confinement, stop))
+}
+
+/// The directory of this host's kubelet, as far as it is known already.
+fn kubelet(arguments: &Arguments) -> PathBuf {
+    let host = Root::open(&arguments.root).ok();
+    let found = host.and_then(|host| kubelet_dir::of(&host, &arguments.kubelet_dir).ok());
+    found.map_or_else(|| arguments.kubelet_dir.clone(), |path| Path::new("/").join(path))
 }
 
 async fn start(
@@ -198,6 +215,7 @@ async fn start(
         client: client.clone(),
         agent: Some(agent),
         round: None,
+        beat: None,
         reporter: Reporter::default(),
         transitions: Transitions::new(Instant::now()),
         mode: StatusMode::default(),
@@ -205,7 +223,8 @@ async fn start(
         seen: Seen::and(in_kernel_and_in_use),
         patience: Instant::now() + PATIENCE,
         look_at: Instant::now() + LOOK,
-        failures: 0,
+        look: look(arguments.with_selinux, &arguments.node_name),
+        failures: Failures::default(),
         reporting,
         ready,
         metrics,
@@ -247,6 +266,8 @@ struct Loop {
     /// Away while a round is under way.
     agent: Option<Agent>,
     round: Option<JoinHandle<(Agent, Round)>>,
+    /// As long as a round is under way.
+    beat: Option<Beat>,
     reporter: Reporter,
     transitions: Transitions,
     mode: StatusMode,
@@ -256,13 +277,39 @@ struct Loop {
     /// Until when the first round waits for what the API server has of this node.
     patience: Instant,
     look_at: Instant,
-    failures: u32,
+    /// The time between two looks.
+    look: Duration,
+    failures: Failures,
     reporting: Reporting,
     ready: Readiness,
     metrics: Arc<Metrics>,
 }
 
 type Done = (Write, Result<Option<Value>, kube::Error>);
+
+/// What failed in the last round, and how often nothing but that has failed in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    what: BTreeSet<String>,
+    rounds: u32,
+}
+
+impl Failures {
+    /// The wait before the next round, after one in which this failed; `None` if nothing did. What fails for ever does
+    /// not let wait what fails for the first time.
+    fn wait(&mut self, what: &BTreeSet<String>) -> Option<Duration> {
+        if !what.is_subset(&self.what) {
+            self.rounds = 0;
+        }
+        self.what.clone_from(what);
+        if what.is_empty() {
+            return None;
+        }
+        let wait = RETRY.saturating_mul(1 << self.rounds.min(10)).min(LOOK);
+        self.rounds = self.rounds.saturating_add(1);
+        Some(wait)
+    }
+}
 
 impl Loop {
     async fn run(
@@ -295,7 +342,7 @@ impl Loop {
                 Some((_, event)) = statuses.next() => self.reporter.told(event, Instant::now()),
                 Some(done) = writes.next(), if !writes.is_empty() => self.done(done),
                 finished = finished(&mut self.round), if self.round.is_some() => {
-                    self.round = None;
+                    (self.round, self.beat) = (None, None);
                     let (agent, round) = finished?;
                     self.agent = Some(agent);
                     self.finished(round);
@@ -350,13 +397,15 @@ impl Loop {
     }
 
     fn start(&mut self) {
-        self.look_at = Instant::now() + LOOK + spread(&self.reporting.node);
+        self.look_at = Instant::now() + self.look;
         if !self.is_complete() {
             return;
         }
         self.ready.reached(Condition::Caches);
         self.dirty = None;
         let Some(mut agent) = self.agent.take() else { return };
+        // The loop goes on meanwhile, and its beat says nothing of the round.
+        self.beat = Some(self.ready.pulse().within("a round on the host", LONGEST_ROUND));
         self.round = Some(tokio::task::spawn_blocking(move || {
             let round = agent.round();
             (agent, round)
@@ -366,12 +415,8 @@ impl Loop {
     fn finished(&mut self, round: Round) {
         let now = Instant::now();
         self.metrics.round(&round);
-        if round.retry {
-            let wait = RETRY.saturating_mul(1 << self.failures.min(10)).min(LOOK);
+        if let Some(wait) = self.failures.wait(&round.retry) {
             self.look_at = self.look_at.min(now + wait);
-            self.failures += 1;
-        } else {
-            self.failures = 0;
         }
         self.mode = round.mode.unwrap_or(self.mode);
         let objects = match self.mode {
@@ -380,7 +425,10 @@ impl Loop {
         };
         self.tell_errors(&round, self.mode == StatusMode::PerNode && self.reporter.has(&objects), now);
         self.reporter.want(self.mode, objects, now);
-        self.ready.reached(Condition::FirstRound);
+        if !round.failed {
+            // Pods must not come to a node, nor the startup taint go, while nothing can be put there.
+            self.ready.reached(Condition::FirstRound);
+        }
         let written: u64 = round.updated.values().sum();
         tracing::debug!(profiles = round.standings.len(), written, took = ?round.took, "looked at the host");
     }
@@ -440,10 +488,11 @@ fn in_kernel_and_in_use(watch: &Watch, document: &Value) -> Vec<Option<String>> 
     vec![in_use.then(String::new)]
 }
 
-/// Up to a quarter of [`LOOK`], the same for one node each time.
-fn spread(node: &str) -> Duration {
+/// The time between two looks at a host: up to a quarter longer than the shortest, the same for one node each time.
+fn look(selinux: bool, node: &str) -> Duration {
+    let shortest = if selinux { LOOK } else { CHEAP_LOOK };
     let sum = node.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    LOOK.mul_f64(f64::from(sum % 1000) / 4000.0)
+    shortest.mul_f64(1.0 + f64::from(sum % 1000) / 4000.0)
 }
 
 #[cfg(test)]
@@ -475,6 +524,27 @@ mod tests {
             document["metadata"]["finalizers"] = json!(["in-use-by-active-pods"]);
             assert_eq!(seen.is_news(&watch, &watcher::Event::Apply(document)), news, "{kind}");
         }
+    }
+
+    #[test]
+    fn what_is_cheap_to_look_at_is_looked_at_more_often() {
+        for node in ["", "node-1", "node-2", &"n".repeat(253)] {
+            let (cheap, dear) = (look(false, node), look(true, node));
+            assert!(cheap >= CHEAP_LOOK && cheap <= CHEAP_LOOK * 5 / 4, "{node}: {cheap:?}");
+            assert!(dear >= LOOK && dear <= LOOK * 5 / 4, "{node}: {dear:?}");
+        }
+        assert_ne!(look(false, "node-1"), look(false, "node-2"));
+    }
+
+    #[test]
+    fn what_fails_for_ever_does_not_delay_what_fails_for_the_first_time() {
+        let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let mut failures = Failures::default();
+        let waits: Vec<_> = (0..10).map(|_| failures.wait(&set(&["a", "b"]))).collect();
+        assert_eq!((waits[0], waits[1], waits[9]), (Some(RETRY), Some(RETRY * 2), Some(LOOK)));
+        assert_eq!(failures.wait(&set(&["a"])), Some(LOOK), "one that is mended is no reason to hurry");
+        assert_eq!(failures.wait(&set(&["a", "c"])), Some(RETRY));
+        assert_eq!((failures.wait(&set(&[])), failures.wait(&set(&["a"]))), (None, Some(RETRY)));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is written that is there already, one object is written by one request at a time, and what fails is tried
-//! again later and later.
+//! again later and later. So is what somebody else overwrites again and again. What nobody wants goes when all that is
+//! wanted has been written: while one way of reporting replaces the other, nothing is left unsaid.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +25,21 @@ use crate::cluster::watch::{Name, identity};
 /// How long an object that nobody wants may stay: the cluster's garbage collector usually is faster.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The shortest and the longest time between two writes of the one object of a node. Between them it is [`PATIENCE`]
-/// times what the last one took, so that the nodes of a large cluster do not take all of an API server.
-const PACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The pause behind a write of the one object of a node: this for each profile that it told something else of, so that one
+/// profile waits for nothing and many are told together, ...
+const EACH: Duration = Duration::from_millis(125);
+/// ... at most so much, ...
+const ALL: Duration = Duration::from_secs(1);
+/// ... but at least so many times what the write took, so that the nodes of a large cluster do not take all of an API
+/// server, ...
 const PATIENCE: u32 = 10;
+/// ... and never more than this.
+const LONGEST: Duration = Duration::from_secs(30);
 
-/// The first and the longest wait behind a failed write.
+/// After so long without being overwritten, an object is nobody else's any more.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// The first and the longest wait behind a failed write, and before the same is written a third time.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 
 /// One request to make.
@@ -81,16 +91,49 @@ impl Known {
 pub struct Reporter {
     mode: StatusMode,
     /// `None` before the first round: until then nothing is unwanted.
-    wanted: Option<BTreeMap<Name, (u64, NodeStatus)>>,
+    wanted: Option<BTreeMap<Name, Wanted>>,
     known: BTreeMap<Name, Known>,
     /// A list that is not complete yet.
     list: Option<BTreeMap<Name, Known>>,
     listed: bool,
+    /// What is wanted and not there.
     queue: BTreeSet<Name>,
     /// What is being written, and since when.
     busy: BTreeMap<Name, Instant>,
     later: BTreeMap<Name, Later>,
+    /// What is there and not wanted, and since when.
     unwanted: BTreeMap<Name, Instant>,
+    /// How many profiles the next write of the one object of a node tells something else of.
+    changes: u32,
+    /// When the node may tell as much as it likes again.
+    free_at: Option<Instant>,
+}
+
+/// An object as it should be.
+#[derive(Debug)]
+struct Wanted {
+    digest: u64,
+    status: NodeStatus,
+    /// Since it is wanted like this.
+    written: Option<Written>,
+}
+
+/// How often the same was written, and when last.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    times: u32,
+    last: Instant,
+}
+
+impl Written {
+    /// When the same may be written once more. The first time that somebody overwrites it is put right at once; whoever
+    /// goes on may be another agent that does the same.
+    fn again(&self) -> Instant {
+        match self.times {
+            0 | 1 => self.last,
+            times => self.last + BACKOFF.0.saturating_mul(1 << (times - 1).min(10)).min(BACKOFF.1),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +146,18 @@ impl Reporter {
     /// Takes note of what the node has to say now.
     pub fn want(&mut self, mode: StatusMode, wanted: BTreeMap<Name, NodeStatus>, now: Instant) {
         self.mode = mode;
-        let wanted = wanted.into_iter().map(|(name, status)| (name, (status.digest(), status)));
-        let before = self.wanted.replace(wanted.collect()).unwrap_or_default();
+        let before = self.wanted.take().unwrap_or_default();
+        let wanted = wanted.into_iter().map(|(name, status)| {
+            let digest = status.digest();
+            let was = before.get(&name);
+            if mode == StatusMode::PerNode {
+                let was = was.map(|was| &was.status);
+                self.changes = self.changes.saturating_add(differences(was, &status));
+            }
+            let written = was.filter(|was| was.digest == digest).and_then(|was| was.written);
+            (name, Wanted { digest, status, written })
+        });
+        self.wanted = Some(wanted.collect());
         let names: BTreeSet<Name> = before
             .into_keys()
             .chain(self.known.keys().cloned())
@@ -167,18 +220,29 @@ impl Reporter {
             return None;
         }
         let wanted = self.wanted.as_ref()?;
-        let due = |name: &&Name| {
-            let later = self.later.get(*name).is_none_or(|later| later.not_before <= now);
-            let kept = self.unwanted.get(*name).is_none_or(|since| now >= *since + GRACE);
-            !self.busy.contains_key(*name) && later && kept
+        let due = |name: &&Name| !self.busy.contains_key(*name) && self.due(name).is_none_or(|at| at <= now);
+        let mut unwanted = self.unwanted.keys().filter(|_| self.is_told());
+        let name = self.queue.iter().find(due).or_else(|| unwanted.find(due))?.clone();
+        let write = match wanted.get(&name) {
+            Some(wanted) => Write::Apply(Box::new(wanted.status.clone())),
+            None => Write::Delete(name.clone()),
         };
-        let name = self.queue.iter().find(due)?.clone();
         self.queue.remove(&name);
-        self.busy.insert(name.clone(), now);
-        Some(match wanted.get(&name) {
-            Some((_, status)) => Write::Apply(Box::new(status.clone())),
-            None => Write::Delete(name),
-        })
+        self.busy.insert(name, now);
+        Some(write)
+    }
+
+    /// Before when an object is left alone.
+    fn due(&self, name: &Name) -> Option<Instant> {
+        let wanted = self.wanted.as_ref().and_then(|all| all.get(name));
+        let again = wanted.and_then(|wanted| wanted.written).map(|written| written.again());
+        let gone = self.unwanted.get(name).map(|since| *since + GRACE);
+        again.max(gone).max(self.later.get(name).map(|later| later.not_before))
+    }
+
+    /// Whether the API server is known to have all that is wanted.
+    fn is_told(&self) -> bool {
+        self.queue.is_empty() && !self.busy.keys().any(|name| !self.unwanted.contains_key(name))
     }
 
     /// When [`Self::next`] may have something that it has not now.
@@ -186,16 +250,15 @@ impl Reporter {
         if !self.listed || self.wanted.is_none() {
             return None;
         }
-        let due = |name: &Name| {
-            let later = self.later.get(name).map(|later| later.not_before);
-            later.max(self.unwanted.get(name).map(|since| *since + GRACE))
-        };
-        self.queue.iter().filter(|name| !self.busy.contains_key(*name)).filter_map(due).min()
+        let unwanted = self.unwanted.keys().filter(|_| self.is_told());
+        let all = self.queue.iter().chain(unwanted).filter(|name| !self.busy.contains_key(*name));
+        all.filter_map(|name| self.due(name)).min()
     }
 
     /// Whether everything that is wanted is there, and nothing else.
     pub fn is_idle(&self) -> bool {
-        self.listed && self.wanted.is_some() && self.queue.is_empty() && self.busy.is_empty()
+        let nothing_left = self.queue.is_empty() && self.unwanted.is_empty() && self.busy.is_empty();
+        self.listed && self.wanted.is_some() && nothing_left
     }
 
     /// Takes note of how a request ended: for an applied object with what the API server has now.
@@ -208,16 +271,16 @@ impl Reporter {
                 let failures = self.later.get(name).map_or(0, |later| later.failures).saturating_add(1);
                 let wait = BACKOFF.0.saturating_mul(1 << failures.min(10)).min(BACKOFF.1) / 2;
                 self.later.insert(name.clone(), Later { failures, not_before: now + wait });
-                self.queue.insert(name.clone());
-                return;
             }
             (Write::Apply(status), Ok(Some(document))) => {
                 self.later.remove(name);
+                let digest = status.digest();
+                self.written(name, digest, now);
                 if self.mode == StatusMode::PerNode {
-                    let pause = took.saturating_mul(PATIENCE).clamp(PACE.0, PACE.1);
+                    let pause = self.pause(took, now);
                     self.later.insert(name.clone(), Later { failures: 0, not_before: now + pause });
                 }
-                if let Some(known) = Known::of(document, Some(status.digest())) {
+                if let Some(known) = Known::of(document, Some(digest)) {
                     let newer = self.known.get(name).is_none_or(|before| before.version <= known.version);
                     if newer {
                         self.known.insert(name.clone(), known);
@@ -230,6 +293,23 @@ impl Reporter {
             }
         }
         self.look(&name.clone(), now);
+    }
+
+    fn written(&mut self, name: &Name, digest: u64, now: Instant) {
+        let wanted = self.wanted.as_mut().and_then(|all| all.get_mut(name));
+        let Some(wanted) = wanted.filter(|wanted| wanted.digest == digest) else { return };
+        let before = wanted.written.filter(|written| now.saturating_duration_since(written.last) < FORGOTTEN);
+        let times = before.map_or(0, |written| written.times).saturating_add(1);
+        wanted.written = Some(Written { times, last: now });
+    }
+
+    /// How long the one object of a node is left alone after a write that took so long.
+    fn pause(&mut self, took: Duration, now: Instant) -> Duration {
+        let changes = std::mem::take(&mut self.changes);
+        let free_at = self.free_at.map_or(now, |at| at.max(now)) + EACH.saturating_mul(changes).min(ALL);
+        let free_at = free_at.min(now + ALL);
+        self.free_at = Some(free_at);
+        (free_at - now).max(took.saturating_mul(PATIENCE)).min(LONGEST)
     }
 
     /// What the API server says about the state of an object.
@@ -251,28 +331,39 @@ impl Reporter {
     fn look(&mut self, name: &Name, now: Instant) {
         let Some(all) = &self.wanted else { return };
         let (wanted, known) = (all.get(name), self.known.get(name));
-        let differs = match (wanted, known) {
-            (Some((digest, _)), Some(known)) => !known.says(*digest),
-            (None, None) => false,
-            _ => true,
-        };
         match wanted {
-            None if differs => {
-                self.unwanted.entry(name.clone()).or_insert(now);
-            }
-            _ => {
+            Some(wanted) if known.is_none_or(|known| !known.says(wanted.digest)) => {
+                self.queue.insert(name.clone());
                 self.unwanted.remove(name);
             }
-        }
-        if differs {
-            self.queue.insert(name.clone());
-        } else {
-            self.queue.remove(name);
-            if wanted.is_none() {
-                self.later.remove(name);
+            Some(_) => {
+                self.queue.remove(name);
+                self.unwanted.remove(name);
+                if self.mode == StatusMode::PerNode {
+                    self.changes = 0;
+                }
+            }
+            None => {
+                self.queue.remove(name);
+                if known.is_some() {
+                    self.unwanted.entry(name.clone()).or_insert(now);
+                } else {
+                    self.unwanted.remove(name);
+                    self.later.remove(name);
+                }
             }
         }
     }
+}
+
+/// Of how many profiles an object tells something else than another one.
+fn differences(before: Option<&NodeStatus>, after: &NodeStatus) -> u32 {
+    let nothing = BTreeMap::new();
+    let before = before.and_then(|status| status.status.profiles.as_ref()).unwrap_or(&nothing);
+    let after = after.status.profiles.as_ref().unwrap_or(&nothing);
+    let others = after.iter().filter(|(profile, report)| before.get(*profile) != Some(report)).count();
+    let gone = before.keys().filter(|profile| !after.contains_key(*profile)).count();
+    u32::try_from(others + gone).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -323,6 +414,16 @@ mod tests {
             self.reporter.want(StatusMode::PerProfile, wanted, self.now);
         }
 
+        fn want_per_node(&mut self, profiles: &[&str]) {
+            let standings: Vec<_> = profiles.iter().map(|name| standing(name, Installed, None)).collect();
+            let reporting = Reporting {
+                node: "n".to_owned(),
+                scope: Scope::Namespaced,
+                operator_namespace: "spo".parse().expect("a name"),
+            };
+            self.reporter.want(StatusMode::PerNode, per_node(&standings, &reporting), self.now);
+        }
+
         /// Stores an object under a new version.
         fn store(&mut self, mut object: Value) -> Value {
             self.version += 1;
@@ -336,17 +437,21 @@ mod tests {
             while let Some(write) = self.reporter.next(self.now) {
                 self.writes += 1;
                 assert!(self.writes < 1000, "it goes on for ever");
-                match &write {
-                    Write::Apply(status) => {
-                        let object = self.store(status.document());
-                        self.reporter.done(&write, Ok(Some(&object)), self.now);
-                        self.reporter.told(Event::Apply(object), self.now);
-                    }
-                    Write::Delete(name) => {
-                        let object = self.objects.remove(name).expect("is there");
-                        self.reporter.done(&write, Ok(None), self.now);
-                        self.reporter.told(Event::Delete(object), self.now);
-                    }
+                self.answer(&write);
+            }
+        }
+
+        fn answer(&mut self, write: &Write) {
+            match write {
+                Write::Apply(status) => {
+                    let object = self.store(status.document());
+                    self.reporter.done(write, Ok(Some(&object)), self.now);
+                    self.reporter.told(Event::Apply(object), self.now);
+                }
+                Write::Delete(name) => {
+                    let object = self.objects.remove(name).expect("is there");
+                    self.reporter.done(write, Ok(None), self.now);
+                    self.reporter.told(Event::Delete(object), self.now);
                 }
             }
         }
@@ -429,8 +534,69 @@ mod tests {
         let object = server.store(object);
         server.objects.clear();
         server.reporter.told(Event::Delete(object), server.now);
+        server.now += BACKOFF.1;
         server.serve();
         assert_eq!((server.writes, server.objects.len()), (3, 1));
+    }
+
+    /// As two agents of different settings on one node do to each other.
+    #[test]
+    fn what_is_overwritten_again_and_again_is_put_right_later_and_later() {
+        let mut server = Server::new();
+        server.want(&[("a", Installed)]);
+        server.serve();
+        let overwrite = |server: &mut Server| {
+            let mut object = server.objects.values().next().expect("one").clone();
+            object["status"]["status"] = json!("Error");
+            let object = server.store(object);
+            server.reporter.told(Event::Apply(object), server.now);
+        };
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            overwrite(&mut server);
+            let wake = server.reporter.wake().unwrap_or(server.now).max(server.now);
+            waits.push(wake - server.now);
+            server.now = wake;
+            let before = server.writes;
+            server.serve();
+            assert_eq!(server.writes, before + 1);
+        }
+        assert_eq!((waits[0], waits[1], waits[11]), (Duration::ZERO, 2 * BACKOFF.0, BACKOFF.1));
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
+        // What is news is told at once, whoever else writes.
+        overwrite(&mut server);
+        let before = server.writes;
+        server.serve();
+        assert_eq!(server.writes, before);
+        server.want(&[("a", ProfileState::Terminating)]);
+        server.serve();
+        assert_eq!(server.writes, before + 1);
+    }
+
+    /// Otherwise nobody would say anything of a profile for as long as its object cannot be written.
+    #[test]
+    fn one_way_of_reporting_goes_when_the_other_is_complete() {
+        let mut server = Server::new();
+        server.want_per_node(&["a", "b"]);
+        server.serve();
+        server.want(&[("a", Installed), ("b", Installed)]);
+        let first = server.reporter.next(server.now).expect("a write");
+        let second = server.reporter.next(server.now).expect("a write");
+        server.now += 10 * GRACE;
+        assert_eq!(server.reporter.next(server.now), None, "both are under way");
+        server.answer(&first);
+        server.reporter.done(&second, Err(()), server.now);
+        assert_eq!(server.reporter.next(server.now), None, "one is not written yet");
+        server.now = server.reporter.wake().expect("later");
+        server.serve();
+        let kinds: Vec<_> = server.objects.values().map(|o| o["status"]["profiles"].is_null()).collect();
+        assert_eq!(kinds, [true, true]);
+        assert!(server.reporter.is_idle());
+        // And back.
+        server.want_per_node(&["a", "b"]);
+        server.now += 10 * GRACE;
+        server.serve();
+        assert_eq!(server.objects.len(), 1);
     }
 
     /// An event that is older than the answer to the last write would cause another one.
@@ -485,45 +651,61 @@ mod tests {
         assert_eq!(server.objects.len(), 1);
     }
 
+    /// A person who applies one profile waits for it; nobody waits for one of many.
     #[test]
-    fn the_object_of_a_node_is_not_written_all_the_time() {
+    fn one_profile_is_told_at_once_and_many_together() {
         let mut server = Server::new();
-        let standings = [standing("a", Installed, None)];
-        let reporting = Reporting {
-            node: "n".to_owned(),
-            scope: Scope::Namespaced,
-            operator_namespace: "spo".parse().expect("a name"),
-        };
-        let now = server.now;
-        let want = |server: &mut Server, standings: &[_]| {
-            let wanted = per_node(standings, &reporting);
-            server.reporter.want(StatusMode::PerNode, wanted, server.now);
+        let mut names: Vec<String> = (0..300).map(|i| format!("p{i:03}")).collect();
+        let want = |server: &mut Server, names: &[String]| {
+            server.want_per_node(&names.iter().map(String::as_str).collect::<Vec<_>>());
             server.serve();
         };
-        want(&mut server, &standings);
-        assert_eq!(server.writes, 1);
-        for count in 2..40 {
-            let more: Vec<_> = (0..count).map(|i| standing(&format!("p{i}"), Installed, None)).collect();
-            want(&mut server, &more);
-            server.now += Duration::from_millis(50);
+        // A roll-out of three seconds, with a round for each profile.
+        for count in 1..=names.len() {
+            want(&mut server, &names[..count]);
+            server.now += Duration::from_millis(10);
         }
-        server.now += PACE.0;
+        server.now += ALL;
         server.serve();
-        let longest = server.now - now;
-        let most = usize::try_from(longest.as_millis() / PACE.0.as_millis()).expect("few") + 2;
-        assert!(server.writes <= most && server.reporter.is_idle(), "{} writes", server.writes);
-        // An API server that is busy is asked less.
-        for (took, pause) in [(200, Duration::from_secs(2)), (60_000, PACE.1)] {
-            let wanted = per_node(&[standing(&format!("after-{took}"), Installed, None)], &reporting);
-            server.reporter.want(StatusMode::PerNode, wanted, server.now);
-            server.now += PACE.1;
+        assert!(server.reporter.is_idle() && server.writes <= 7, "{} writes", server.writes);
+        // One after the other.
+        server.now += ALL;
+        for i in 0..20 {
+            let before = server.writes;
+            names.push(format!("single-{i:02}"));
+            want(&mut server, &names);
+            assert_eq!((server.writes, server.reporter.is_idle()), (before + 1, true), "{i}");
+            server.now += Duration::from_millis(150);
+        }
+        // A restart with many profiles, of which nothing has to be told, is no reason to wait.
+        let mut after = Server::new();
+        (after.objects, after.version) = (server.objects, 10_000);
+        after.list();
+        want(&mut after, &names);
+        assert_eq!(after.writes, 0);
+        names.pop();
+        want(&mut after, &names);
+        after.now += EACH;
+        names.pop();
+        want(&mut after, &names);
+        assert_eq!(after.writes, 2);
+    }
+
+    #[test]
+    fn an_api_server_that_is_busy_is_asked_less() {
+        let mut server = Server::new();
+        server.want_per_node(&["a"]);
+        server.serve();
+        for (took, pause) in [(1, EACH), (200, Duration::from_secs(2)), (60_000, LONGEST)] {
+            server.now += LONGEST;
+            server.want_per_node(&["a", &format!("after-{took}")]);
             let write = server.reporter.next(server.now).expect("a write");
-            let Write::Apply(status) = &write else { panic!("{write:?}") };
-            let object = server.store(status.document());
             server.now += Duration::from_millis(took);
-            server.reporter.done(&write, Ok(Some(&object)), server.now);
-            server.reporter.want(StatusMode::PerNode, per_node(&standings, &reporting), server.now);
-            assert_eq!(server.reporter.wake(), Some(server.now + pause));
+            server.answer(&write);
+            server.want_per_node(&["a"]);
+            assert_eq!(server.reporter.wake(), Some(server.now + pause), "{took}");
+            server.now += LONGEST;
+            server.serve();
         }
     }
 }

@@ -53,19 +53,24 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the SecurityProfilesOperatorDaemon of a name says. Without one, everything is allowed.
-    pub fn of(cache: &Cache<Kept>, spod: &str) -> Self {
-        match own(cache, spod).map(Kept::object) {
-            None => Self { allowed: Ok(Restrictions::default()), mode: Some(StatusMode::default()) },
-            Some(Err(reason)) => Self { allowed: Err(reason), mode: None },
-            Some(Ok(AnyObject::SecurityProfilesOperatorDaemon(daemon))) => Self {
+    /// What the SecurityProfilesOperatorDaemon of a name says; `None` if there is none.
+    pub fn of(cache: &Cache<Kept>, spod: &str) -> Option<Self> {
+        Some(match own(cache, spod)?.object() {
+            Err(reason) => Self { allowed: Err(reason), mode: None },
+            Ok(AnyObject::SecurityProfilesOperatorDaemon(daemon)) => Self {
                 allowed: Restrictions::of(&daemon.spec).map_err(|problems| {
                     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
                 }),
                 mode: Some(daemon.spec.status_mode.unwrap_or_default()),
             },
-            Some(Ok(other)) => Self { allowed: Err(format!("{} is no settings", other.kind())), mode: None },
-        }
+            Ok(other) => Self { allowed: Err(format!("{} is no settings", other.kind())), mode: None },
+        })
+    }
+
+    /// Those of an agent that has met no SecurityProfilesOperatorDaemon of its name yet. That is no permission: one that
+    /// forbids much may have been deleted to be made again.
+    pub fn missing(spod: &str) -> Self {
+        Self { allowed: Err(format!("there is no SecurityProfilesOperatorDaemon {spod}")), mode: None }
     }
 }
 
@@ -91,11 +96,13 @@ mod tests {
         };
         let both = cache(&[of("spod", "read"), of("pool-a", "write")]);
         let allowed = |spod: &str| {
-            let allowed = Settings::of(&both, spod).allowed.expect("can be read");
+            let allowed = Settings::of(&both, spod).expect("is there").allowed.expect("can be read");
             allowed.seccomp.syscalls.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!((allowed("spod"), allowed("pool-a")), (vec!["read".to_owned()], vec!["write".to_owned()]));
-        assert!(allowed("pool-b").is_empty(), "those of others are not its own");
+        assert_eq!(Settings::of(&both, "pool-b"), None, "those of others are not its own");
+        let missing = Settings::missing("pool-b");
+        assert!(missing.mode.is_none() && missing.allowed.is_err_and(|why| why.contains("pool-b")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use spo_model::{
     kind::{GROUP, Kind, Scope, Version},
     names::{NamespaceName, ProfileKey, node_status_name, profile_id},
-    node_status::{NodeReport, NodeStatusStatus},
+    node_status::{NodeReport, NodeStatusStatus, UidStart},
     status::ProfileState,
 };
 use spo_node::artefact::digest;
@@ -202,7 +202,8 @@ pub fn per_node(standings: &[Standing], reporting: &Reporting) -> BTreeMap<Name,
             fits
         });
         worst = worst.min(standing.state);
-        let report = NodeReport { state: standing.state, generation: subject.generation, message };
+        let uid = UidStart::of(&subject.uid);
+        let report = NodeReport { state: standing.state, generation: subject.generation, uid, message };
         (profile_text(standing), report.to_string())
     });
     let profiles: BTreeMap<String, String> = profiles.collect();
@@ -351,7 +352,7 @@ mod tests {
         let report = object.status.profiles.expect("profiles");
         let first: NodeReport = report["SeccompProfile/production/p0"].parse().expect("a report");
         assert!(first.message.is_some_and(|m| m.ends_with('…') && m.len() <= SHORT_MESSAGE));
-        assert_eq!(report["SeccompProfile/production/p4999"], "Error@1");
+        assert_eq!(report["SeccompProfile/production/p4999"], "Error@1/uid-p499");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use spo_model::{
     Severity,
     convert::decode,
     names::ProfileKey,
-    node_status::NodeReport,
+    node_status::{NodeReport, UidStart},
     object::AnyObject,
     seccomp::Arch,
     status::{Condition, ProfileState},
@@ -145,6 +145,8 @@ pub struct NodeStatus {
     pub owner: Option<Arc<str>>,
     /// What it says, in the order of the profiles.
     pub reports: Vec<(Id, Report)>,
+    /// Which profiles of those names it says that about, one for each report; empty for one of an owner.
+    pub uids: Box<[Option<UidStart>]>,
 }
 
 impl NodeStatus {
@@ -160,7 +162,7 @@ impl NodeStatus {
             let resource = profile_resource(owner["kind"].as_str()?)?;
             Some((Id::new(resource, &name.0, owner["name"].as_str()?), owner["uid"].as_str()?))
         });
-        let mut reports = Vec::new();
+        let mut reports: Vec<(Id, Report, Option<UidStart>)> = Vec::new();
         if let Some((id, _)) = &owner {
             let state = status["status"].as_str().or_else(|| status.as_str()).and_then(|s| s.parse().ok());
             let report = Report {
@@ -168,16 +170,21 @@ impl NodeStatus {
                 generation: status["observedGeneration"].as_i64(),
                 message: status["message"].as_str().filter(|text| !text.is_empty()).map(Into::into),
             };
-            reports.push((id.clone(), report));
+            reports.push((id.clone(), report, None));
         } else {
             let all = status["profiles"].as_object().into_iter().flatten();
-            reports.extend(all.filter_map(|(key, text)| Some((id(key)?, report(text.as_str()?)))));
+            reports.extend(all.filter_map(|(key, text)| {
+                let (report, uid) = report(text.as_str()?);
+                Some((id(key)?, report, uid))
+            }));
         }
-        reports.sort_by(|(a, _), (b, _)| a.cmp(b));
+        reports.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let uids = reports.iter().filter(|_| owner.is_none()).map(|(.., uid)| *uid).collect();
+        let mut reports: Vec<_> = reports.into_iter().map(|(id, report, _)| (id, report)).collect();
         // There may be a hundred thousand of these, most with one report.
         reports.shrink_to_fit();
         let owner = owner.map(|(_, uid)| uid.into());
-        (name, Some(Self { node: node.into(), owner, reports }))
+        (name, Some(Self { node: node.into(), owner, reports, uids }))
     }
 
     /// Lets it have the texts that others have.
@@ -192,10 +199,11 @@ impl NodeStatus {
         }
     }
 
-    /// What it says about a profile.
-    pub fn report(&self, id: &Id) -> Option<&Report> {
+    /// What it says about a profile of a name, and the beginning of that profile's uid if it is of no owner and says it.
+    pub fn report(&self, id: &Id) -> Option<(&Report, Option<UidStart>)> {
         let at = self.reports.binary_search_by(|(of, _)| of.cmp(id)).ok()?;
-        self.reports.get(at).map(|(_, report)| report)
+        let uid = self.uids.get(at).copied().flatten();
+        self.reports.get(at).map(|(_, report)| (report, uid))
     }
 }
 
@@ -211,14 +219,14 @@ fn id(key: &str) -> Option<Id> {
 }
 
 /// A text that is no report is one that something is wrong with.
-fn report(text: &str) -> Report {
+fn report(text: &str) -> (Report, Option<UidStart>) {
     match text.parse::<NodeReport>() {
-        Ok(report) => Report {
-            state: report.state,
-            generation: Some(report.generation),
-            message: report.message.map(Into::into),
-        },
-        Err(why) => Report { state: ProfileState::Error, generation: None, message: Some(why.into()) },
+        Ok(NodeReport { state, generation, uid, message }) => {
+            (Report { state, generation: Some(generation), message: message.map(Into::into) }, uid)
+        }
+        Err(why) => {
+            (Report { state: ProfileState::Error, generation: None, message: Some(why.into()) }, None)
+        }
     }
 }
 
@@ -261,7 +269,12 @@ mod tests {
         assert_eq!(name, ("shop".to_owned(), "any-name".to_owned()));
         let report =
             Report { state: ProfileState::Error, generation: Some(3), message: Some("no space".into()) };
-        let want = NodeStatus { node: "a".into(), owner: Some("1".into()), reports: vec![(web(), report)] };
+        let want = NodeStatus {
+            node: "a".into(),
+            owner: Some("1".into()),
+            reports: vec![(web(), report)],
+            uids: Box::default(),
+        };
         assert_eq!(found, Some(want));
     }
 
@@ -270,7 +283,7 @@ mod tests {
         let document = json!({
             "metadata": { "name": "node-a" }, "spec": { "nodeName": "a" },
             "status": { "profiles": { "SeccompProfile/shop/web": "Error@2: no space", "SeccompProfile/web": "odd",
-                "ApparmorProfile/shop/web": "Installed@1", "Pod/shop/web": "Installed@1", "odd": "Installed@1" } },
+                "ApparmorProfile/shop/web": "Installed@1/0b0ddf11", "Pod/shop/web": "Installed@1", "odd": "Installed@1" } },
         });
         let found = NodeStatus::of(&document).1.expect("a status");
         assert_eq!(found.owner, None);
@@ -284,6 +297,7 @@ mod tests {
                 ("ApparmorProfile shop/web".to_owned(), ProfileState::Installed, Some(1)),
             ]
         );
+        assert_eq!(*found.uids, [None, None, UidStart::of("0b0ddf11-8a55-4b66-a1b0-000000000000")]);
     }
 
     /// The guide's profile, exactly as written, lets no container start; one with a base may.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use kube::runtime::watcher::Event;
+use spo_model::node_status::UidStart;
 
 use super::{
     facts::{Id, NodeStatus, Profile},
@@ -23,8 +24,11 @@ pub struct Reports {
     statuses: Mirror<StatusName, NodeStatus>,
     /// What node statuses have in common.
     texts: Texts,
-    /// Which node says something about a profile, and in which node status.
-    heard: BTreeMap<Id, BTreeMap<Arc<str>, StatusName>>,
+    /// Which node says something about a profile, and in which node status: the one that was told last.
+    heard: Heard,
+    /// The other node statuses of a node that say something about the same profile. There are none but while one way of
+    /// reporting replaces the other.
+    others: Others,
 }
 
 impl Reports {
@@ -46,9 +50,20 @@ impl Reports {
     /// What a node says about a profile. A profile that was deleted and made again is another one, which what is said
     /// about its predecessor does not concern.
     pub fn of(&self, id: &Id, profile: &Profile, node: &str) -> Option<&Report> {
-        let status = self.statuses.get(self.heard.get(id)?.get(node)?)?;
-        let current = status.owner.as_ref().is_none_or(|uid| **uid == *profile.uid);
-        status.report(id).filter(|_| current)
+        let (node, last) = self.heard.get(id)?.get_key_value(node)?;
+        let others = match self.others.is_empty() {
+            true => None,
+            false => self.others.get(&(id.clone(), Arc::clone(node))),
+        };
+        let of = |name: &StatusName| {
+            let status = self.statuses.get(name)?;
+            let (report, uid) = status.report(id)?;
+            let current = status.owner.as_ref().is_none_or(|uid| **uid == *profile.uid)
+                && uid.is_none_or(|uid| Some(uid) == UidStart::of(&profile.uid));
+            current.then_some(report)
+        };
+        // Of several that are about one generation the last.
+        others.into_iter().flatten().chain([last]).filter_map(of).max_by_key(|report| report.generation)
     }
 
     /// How many nodes say something about a profile, or about a predecessor of it.
@@ -102,14 +117,7 @@ impl Reports {
         let after = self.statuses.get(name);
         if let Some(status) = &before {
             for (id, _) in &status.reports {
-                if let Some(nodes) = self.heard.get_mut(id) {
-                    if nodes.get(&status.node) == Some(name) {
-                        nodes.remove(&status.node);
-                    }
-                    if nodes.is_empty() {
-                        self.heard.remove(id);
-                    }
-                }
+                forget(&mut self.heard, &mut self.others, id, &status.node, name);
                 if after.is_none_or(|after| after.report(id) != status.report(id)) {
                     changed.insert(id.clone());
                 }
@@ -117,12 +125,42 @@ impl Reports {
         }
         if let Some(status) = after {
             for (id, _) in &status.reports {
-                self.heard.entry(id.clone()).or_default().insert(status.node.clone(), name.clone());
+                let nodes = self.heard.entry(id.clone()).or_default();
+                if let Some(other) = nodes.insert(status.node.clone(), name.clone()).filter(|o| o != name) {
+                    self.others.entry((id.clone(), status.node.clone())).or_default().push(other);
+                }
                 if before.as_ref().is_none_or(|before| before.report(id) != status.report(id)) {
                     changed.insert(id.clone());
                 }
             }
         }
+    }
+}
+
+type Heard = BTreeMap<Id, BTreeMap<Arc<str>, StatusName>>;
+type Others = BTreeMap<(Id, Arc<str>), Vec<StatusName>>;
+
+/// A node says nothing about a profile any more in a node status of this name, but perhaps in another one.
+fn forget(heard: &mut Heard, others: &mut Others, id: &Id, node: &Arc<str>, name: &StatusName) {
+    let key = (!others.is_empty()).then(|| (id.clone(), Arc::clone(node)));
+    let mut rest = key.as_ref().and_then(|key| others.get_mut(key));
+    if let Some(rest) = &mut rest {
+        rest.retain(|other| other != name);
+    }
+    let Some(nodes) = heard.get_mut(id) else { return };
+    if nodes.get(node) == Some(name) {
+        match rest.as_mut().and_then(|rest| rest.pop()) {
+            Some(other) => nodes.insert(Arc::clone(node), other),
+            None => nodes.remove(node),
+        };
+    }
+    if nodes.is_empty() {
+        heard.remove(id);
+    }
+    if rest.is_some_and(|rest| rest.is_empty())
+        && let Some(key) = &key
+    {
+        others.remove(key);
     }
 }
 
@@ -158,7 +196,7 @@ mod tests {
     fn says(node: &str, owner: Option<&str>, reports: &[(&str, ProfileState)]) -> NodeStatus {
         let report = |state| Report { state, generation: Some(1), message: None };
         let reports = reports.iter().map(|(name, state)| (id(name), report(*state))).collect();
-        NodeStatus { node: node.into(), owner: owner.map(Into::into), reports }
+        NodeStatus { node: node.into(), owner: owner.map(Into::into), reports, uids: Box::default() }
     }
 
     fn tell(reports: &mut Reports, status: &str, says: Option<NodeStatus>) -> Vec<Id> {
@@ -204,6 +242,47 @@ mod tests {
         tell(&mut reports, "node-a", Some(says("a", None, &web)));
         assert_eq!(tell(&mut reports, "web-a", None), [id("web")]);
         assert!(reports.of(&id("web"), &profile("1"), "a").is_some());
+    }
+
+    /// A new leader lists them in whatever order.
+    #[test]
+    fn the_end_of_a_node_status_that_was_listed_last_leaves_the_other() {
+        let mut reports = Reports::default();
+        let web = [("web", ProfileState::Installed)];
+        let heard = |reports: &Reports| reports.of(&id("web"), &profile("1"), "a").is_some();
+        for (newer, older) in [("web-a", "node-a"), ("node-a", "web-a")] {
+            let owner = |name: &str| (name == "web-a").then_some("1");
+            tell(&mut reports, newer, Some(says("a", owner(newer), &web)));
+            tell(&mut reports, older, Some(says("a", owner(older), &web)));
+            assert_eq!(tell(&mut reports, older, None), [id("web")]);
+            assert!(heard(&reports) && reports.others.is_empty());
+            assert_eq!(tell(&mut reports, newer, None), [id("web")]);
+            assert!(!heard(&reports) && reports.count(&id("web")) == 0);
+        }
+        // The one that knows the newer generation has the word, whichever was told last.
+        let mut newer = says("a", Some("1"), &web);
+        newer.reports[0].1.generation = Some(2);
+        tell(&mut reports, "web-a", Some(newer));
+        tell(&mut reports, "node-a", Some(says("a", None, &web)));
+        let found = reports.of(&id("web"), &profile("1"), "a").expect("a report");
+        assert_eq!(found.generation, Some(2));
+        // As well as one that is about this profile and not about its predecessor.
+        assert!(reports.of(&id("web"), &profile("2"), "a").is_some_and(|r| r.generation == Some(1)));
+    }
+
+    /// A profile that is deleted and made again starts with the same generation.
+    #[test]
+    fn what_a_node_says_in_all_is_about_profiles_with_their_uids() {
+        let (old, new) = ("0b0ddf11-8a55-4b66-a1b0-000000000000", "7f3e9c22-8a55-4b66-a1b0-000000000000");
+        let mut reports = Reports::default();
+        let mut all = says("a", None, &[("web", ProfileState::Installed)]);
+        all.uids = [UidStart::of(old)].into();
+        tell(&mut reports, "node-a", Some(all.clone()));
+        assert!(reports.of(&id("web"), &profile(old), "a").is_some());
+        assert!(reports.of(&id("web"), &profile(new), "a").is_none());
+        all.uids = [UidStart::of(new)].into();
+        assert_eq!(tell(&mut reports, "node-a", Some(all)), [id("web")], "which it is about is news");
+        assert!(reports.of(&id("web"), &profile(new), "a").is_some());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub struct Pulse(Arc<Mutex<Vec<Loop>>>);
 #[derive(Debug)]
 struct Loop {
     what: &'static str,
+    longest: Duration,
     last: Arc<Mutex<Instant>>,
 }
 
@@ -40,8 +41,13 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 impl Pulse {
     /// One more loop, which has just gone round.
     pub fn of(&self, what: &'static str) -> Beat {
+        self.within(what, LONGEST)
+    }
+
+    /// As [`Self::of`], for something that may take another time than a loop before it hangs.
+    pub fn within(&self, what: &'static str, longest: Duration) -> Beat {
         let last = Arc::new(Mutex::new(Instant::now()));
-        let entry = Loop { what, last: Arc::clone(&last) };
+        let entry = Loop { what, longest, last: Arc::clone(&last) };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         Beat { pulse: self.clone(), last }
     }
@@ -51,7 +57,7 @@ impl Pulse {
         let loops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let hangs = |entry: &&Loop| {
             let last = *entry.last.lock().unwrap_or_else(PoisonError::into_inner);
-            last.elapsed() > LONGEST
+            last.elapsed() > entry.longest
         };
         loops.iter().filter(hangs).map(|entry| entry.what).collect()
     }
@@ -115,6 +121,9 @@ mod tests {
         assert_eq!(pulse.answer().status(), StatusCode::OK);
         long_ago(&fast);
         drop(fast);
+        assert!(pulse.hanging().is_empty());
+        let patient = pulse.within("patient", 2 * LONGEST);
+        long_ago(&patient);
         assert!(pulse.hanging().is_empty());
     }
 }

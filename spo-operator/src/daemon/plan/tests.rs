@@ -110,7 +110,7 @@ fn what_is_forbidden_is_named_in_full_and_goes() {
     assert_eq!(plan(&mut builder, &all, ALL, &open()).artefacts.len(), 2);
     let spec = json!({ "security": { "allowedSyscalls": ["read"] } });
     let daemon = object("SecurityProfilesOperatorDaemon", "spod", &spec);
-    let strict = Settings::of(&cache(&[daemon]), "spod");
+    let strict = Settings::of(&cache(&[daemon]), "spod").expect("settings");
     let plan = plan(&mut builder, &all, ALL, &strict);
     let refusal = refusal(&plan, "wild");
     assert_eq!(refusal.message, "not allowed: the syscalls bpf, mount");
@@ -128,7 +128,8 @@ fn what_every_profile_allows_is_added_and_told() {
     assert!(first.notes.iter().all(Option::is_none), "{:?}", first.notes);
     builder.take_back(first.artefacts, &first.verdicts);
     let spec = json!({ "security": { "enforcedSyscalls": ["futex"] } });
-    let enforcing = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod");
+    let enforcing = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod")
+        .expect("settings");
     // The second time nothing is compiled, and the same is told.
     for _ in 0..2 {
         let changed = plan(&mut builder, &all, ALL, &enforcing);
@@ -142,7 +143,8 @@ fn what_every_profile_allows_is_added_and_told() {
     }
     assert_eq!(builder.compiled, 4);
     let both = json!({ "security": { "enforcedSyscalls": ["futex"], "deniedSyscalls": ["futex"] } });
-    let odd = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &both)]), "spod");
+    let odd = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &both)]), "spod")
+        .expect("settings");
     assert!(
         plan(&mut Builder::default(), &all, ALL, &odd).artefacts.is_empty(),
         "nothing new is let through"
@@ -152,7 +154,8 @@ fn what_every_profile_allows_is_added_and_told() {
 #[test]
 fn what_is_denied_to_all_profiles_is_refused_as_what_is_not_allowed() {
     let spec = json!({ "security": { "deniedSyscalls": ["mount", "bpf"] } });
-    let strict = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod");
+    let strict = Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod")
+        .expect("settings");
     let all = [profile("wild", &["read", "mount", "bpf"]), profile("tame", &["read"])];
     let plan = plan(&mut Builder::default(), &all, ALL, &strict);
     let refusal = refusal(&plan, "wild");
@@ -193,6 +196,7 @@ fn selinux(kind: &str) -> Value {
 fn selinux_settings(selinux: &Value) -> Settings {
     let spec = json!({ "selinux": selinux });
     Settings::of(&cache(&[object("SecurityProfilesOperatorDaemon", "spod", &spec)]), "spod")
+        .expect("settings")
 }
 
 #[test]

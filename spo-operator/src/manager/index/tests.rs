@@ -31,7 +31,12 @@ fn node(index: &mut Index, name: &str, ready: bool) {
 
 fn report(index: &mut Index, node: &str, uid: &str, state: ProfileState) {
     let report = Report { state, generation: Some(1), message: None };
-    let status = NodeStatus { node: node.into(), owner: Some(uid.into()), reports: vec![(web(), report)] };
+    let status = NodeStatus {
+        node: node.into(),
+        owner: Some(uid.into()),
+        reports: vec![(web(), report)],
+        uids: Box::default(),
+    };
     index.take_note(0, Fact::Status(Event::Apply((name("shop", &format!("web-{node}")), Some(status)))));
 }
 
@@ -107,7 +112,12 @@ fn a_profile_that_is_not_allowed_says_what_is_not() {
     node(&mut index, "a", true);
     let say = |index: &mut Index, state, message: Option<&str>| {
         let report = Report { state, generation: Some(1), message: message.map(Into::into) };
-        let status = NodeStatus { node: "a".into(), owner: Some("1".into()), reports: vec![(web(), report)] };
+        let status = NodeStatus {
+            node: "a".into(),
+            owner: Some("1".into()),
+            reports: vec![(web(), report)],
+            uids: Box::default(),
+        };
         index.take_note(0, Fact::Status(Event::Apply((name("shop", "web-a"), Some(status)))));
     };
     say(&mut index, ProfileState::Installed, None);
@@ -278,7 +288,12 @@ fn a_refusal_is_told_as_far_as_a_condition_has_room() {
     let say = |index: &mut Index, names: &[String]| {
         let message = Some(format!("not allowed: {}", names.join(", ")).into());
         let report = Report { state: ProfileState::Error, generation: Some(1), message };
-        let status = NodeStatus { node: "a".into(), owner: Some("1".into()), reports: vec![(web(), report)] };
+        let status = NodeStatus {
+            node: "a".into(),
+            owner: Some("1".into()),
+            reports: vec![(web(), report)],
+            uids: Box::default(),
+        };
         index.take_note(0, Fact::Status(Event::Apply((name("shop", "web-a"), Some(status)))));
     };
     say(&mut index, &names);
@@ -417,7 +432,12 @@ fn asks(index: &mut Index, security: Value) {
 fn refuses(index: &mut Index, node: &str, generation: i64) {
     let message = Some("not allowed: the syscalls bpf, mount".into());
     let report = Report { state: ProfileState::Error, generation: Some(generation), message };
-    let status = NodeStatus { node: node.into(), owner: Some("1".into()), reports: vec![(web(), report)] };
+    let status = NodeStatus {
+        node: node.into(),
+        owner: Some("1".into()),
+        reports: vec![(web(), report)],
+        uids: Box::default(),
+    };
     index.take_note(0, Fact::Status(Event::Apply((name("shop", &format!("web-{node}")), Some(status)))));
 }
 
