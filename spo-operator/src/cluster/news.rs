@@ -48,15 +48,19 @@ impl Seen {
         }
     }
 
-    /// Stands for all of an object that is read. A generation does not stand for a whole spec: the API server counts it
-    /// in the version of the request, and what that version hides changes without it.
+    /// Stands for all of an object that is read.
     fn print(&self, watch: &Watch, document: &Value) -> u64 {
         let metadata = ["uid", "generation", "deletionTimestamp", "labels"];
         let metadata = metadata.map(|name| document.get("metadata").and_then(|m| m.get(name)));
-        let read = [document.get("spec")].into_iter().chain(metadata);
-        let read: Vec<Option<String>> = read.map(|part| part.map(Value::to_string)).collect();
-        digest(&(read, (self.also)(watch, document)))
+        let metadata = metadata.map(|field| field.map(ToString::to_string));
+        digest(&(of_spec(document), metadata, (self.also)(watch, document)))
     }
+}
+
+/// Stands for the spec of an object, within this process. Its generation does not: the API server counts it in the version
+/// of the request, and what that version hides changes without it.
+pub fn of_spec(document: &Value) -> u64 {
+    digest(&document.get("spec").map(Value::to_string))
 }
 
 fn digest(value: &impl Hash) -> u64 {

@@ -36,7 +36,7 @@ impl<'a> Bases<'a> {
         let each = self
             .0
             .iter()
-            .map(|(s, kept)| (s.resource, &s.key, &s.uid, s.generation, kept.partial, kept.shares_base));
+            .map(|(s, kept)| (s.resource, &s.key, &s.uid, kept.spec, kept.partial, kept.shares_base));
         hash(&each.collect::<Vec<_>>())
     }
 
@@ -88,7 +88,7 @@ pub(super) fn note(desired: &Desired) -> Option<Arc<str>> {
 pub(super) fn input(subject: &Subject, kept: &Kept, bases: u64, rules: u64) -> u64 {
     let bases = if kept.bases.is_empty() { 0 } else { bases };
     let rules = if is_restricted(subject.kind()) { rules } else { 0 };
-    hash(&(&subject.uid, subject.generation, kept.partial, bases, rules))
+    hash(&(&subject.uid, kept.spec, kept.partial, bases, rules))
 }
 
 /// Stands for a value, within this process.

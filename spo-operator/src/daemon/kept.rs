@@ -6,7 +6,7 @@
 use serde_json::Value;
 use spo_model::{convert::decode, kind::Kind, object::AnyObject};
 
-use crate::cluster::names;
+use crate::cluster::{names, news::of_spec};
 
 /// An object of the cluster.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Kept {
     pub uid: Box<str>,
     /// How often what is wanted of it has changed.
     pub generation: i64,
+    /// Stands for what is wanted of it.
+    pub spec: u64,
     /// When it was made, as text that sorts.
     pub created: Box<str>,
     /// Whether somebody asked for its deletion.
@@ -56,6 +58,7 @@ impl From<Value> for Kept {
         let (uid, created) = (text("uid").into(), text("creationTimestamp").into());
         let generation =
             metadata.and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default();
+        let spec = of_spec(&document);
         let deleting = metadata.is_some_and(|m| m.get("deletionTimestamp").is_some());
         let in_use = is_in_use(&document);
         let object = read(&document).inspect_err(|reason| {
@@ -72,6 +75,7 @@ impl From<Value> for Kept {
         Self {
             uid,
             generation,
+            spec,
             created,
             deleting,
             partial,

@@ -48,6 +48,7 @@ use super::{
 use crate::{
     cluster::{
         names,
+        news::of_spec,
         request::within,
         resource::Resource,
         watch::{Name, Watch, identity},
@@ -219,25 +220,23 @@ fn facts(client: &Client, settings: &Settings) -> (Facts, Watches) {
     (Box::pin(stream::select_all(streams)), watches)
 }
 
-/// What was found out about each generation of a profile, by uid: most events are about its status.
+/// What was found out about each spec of a profile, by uid: most events are about its status.
 #[derive(Default)]
 struct Warnings(BTreeMap<Box<str>, Judged>);
 
-/// A generation, and what is wrong with it.
-type Judged = (Option<i64>, Option<Arc<str>>);
+/// What stands for a spec, and what is wrong with it.
+type Judged = (u64, Option<Arc<str>>);
 
 impl Warnings {
     fn of(&mut self, document: &Value) -> Option<Arc<str>> {
-        let metadata = &document["metadata"];
-        let (uid, generation) =
-            (metadata["uid"].as_str().unwrap_or_default(), metadata["generation"].as_i64());
+        let (uid, spec) = (document["metadata"]["uid"].as_str().unwrap_or_default(), of_spec(document));
         if let Some((known, warning)) = self.0.get(uid)
-            && *known == generation
+            && *known == spec
         {
             return warning.clone();
         }
         let warning = warning(document);
-        self.0.insert(uid.into(), (generation, warning.clone()));
+        self.0.insert(uid.into(), (spec, warning.clone()));
         warning
     }
 }
