@@ -433,6 +433,7 @@ fn files_on_a_node_are_the_agents_alone() -> Outcome {
     if !installed("api-server", &["setpriv"]) {
         return Ok(());
     }
+    operator.apply(&settings(&json!({})))?;
     operator.node("node-a")?;
     operator.prepare("node-a", USER)?;
     let ports = operator.unprivileged_agent("node-a", USER)?;
