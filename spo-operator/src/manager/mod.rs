@@ -35,6 +35,7 @@ pub mod profiles;
 pub mod rendering;
 pub mod reports;
 pub mod rollout;
+pub mod sources;
 pub mod spod;
 pub mod spod_status;
 pub mod spod_watches;

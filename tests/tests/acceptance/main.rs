@@ -12,7 +12,7 @@
 //! | 4 a node without an agent makes a hot loop | `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`), `the_status_of_a_node_that_is_not_selected_any_more_counts_for_nothing_and_goes` (`spo-operator/src/manager/index/tests.rs`) |
 //! | 5 all nodes are listed for each reconciliation | `a_roll_out_costs_two_writes_for_each_profile_at_most` (`tests/tests/manager/main.rs`) counts, `foreign_writers_hold_nothing_up`: nothing is asked for in peace |
 //! | 6 names are compared as parts of others | `namespaces_are_whole_names` (`spo-operator/src/process/mod.rs`), `membership_is_by_name_not_by_count` (`spo-operator/src/aggregate.rs`) |
-//! | 7 the DaemonSet has to be called `spod` | `agents_of_a_spod_of_any_name_count` (`tests/tests/manager/main.rs`), `agents_are_known_by_their_owner_and_not_by_name` (`spo-operator/src/manager/profiles.rs`) |
+//! | 7 the DaemonSet has to be called `spod` | `agents_of_a_spod_of_any_name_count` (`tests/tests/manager/main.rs`), `agents_are_known_by_their_owner_and_not_by_name` (`spo-operator/src/manager/sources.rs`) |
 //! | 8 a refused profile has no status | `defect_8_what_the_configuration_forbids_is_refused_with_all_offenders` (`spo-operator/src/webhook/validate/tests.rs`), `administrators_say_which_syscalls_are_allowed` |
 //! | 9 allowed actions and an empty list are ignored | `administrators_say_which_syscalls_are_allowed` |
 //! | 10 each node annotates the profile | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not write profiles |
