@@ -7,25 +7,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
-use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream, stream::FuturesUnordered};
-use k8s_openapi::{
-    api::{
-        apps::v1::DaemonSet,
-        core::v1::{Event as ClusterEvent, Node, Pod},
-    },
-    jiff::Timestamp,
-};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use k8s_openapi::{api::core::v1::Event as ClusterEvent, jiff::Timestamp};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
-    runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use spo_model::{
     kind::{Kind, Scope},
     names::NamespaceName,
@@ -37,22 +29,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bindings::{self, Binding},
-    facts::Id,
-    forbidden::{Blame, Policy},
-    index::{Fact, Index, Place, Wanted, Watches},
-    membership::{NodeFacts, Overlaps},
-    spod_status::Spod,
+    facts::{Id, Profile},
+    forbidden::Blame,
+    index::{Fact, Index, Place, Wanted},
+    membership::Overlaps,
+    sources,
     transitions::{self, Allowance, Transition},
 };
 use crate::{
-    cluster::{
-        names,
-        news::of_spec,
-        request::within,
-        resource::Resource,
-        watch::{Name, Watch, identity},
-    },
+    cluster::{names, request::within, resource::Resource, watch::Name},
     metrics::cluster::{ClusterMetrics, Written},
     process::{Error, INTERVAL, Pulse},
 };
