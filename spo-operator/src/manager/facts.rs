@@ -162,27 +162,25 @@ impl NodeStatus {
             let resource = profile_resource(owner["kind"].as_str()?)?;
             Some((Id::new(resource, &name.0, owner["name"].as_str()?), owner["uid"].as_str()?))
         });
-        let mut reports: Vec<(Id, Report, Option<UidStart>)> = Vec::new();
-        if let Some((id, _)) = &owner {
+        // There may be a hundred thousand of these, most with one report: nothing is to be left between them.
+        let (reports, uids) = if let Some((id, _)) = &owner {
             let state = status["status"].as_str().or_else(|| status.as_str()).and_then(|s| s.parse().ok());
             let report = Report {
                 state: state.unwrap_or(ProfileState::Pending),
                 generation: status["observedGeneration"].as_i64(),
                 message: status["message"].as_str().filter(|text| !text.is_empty()).map(Into::into),
             };
-            reports.push((id.clone(), report, None));
+            (vec![(id.clone(), report)], Box::default())
         } else {
             let all = status["profiles"].as_object().into_iter().flatten();
-            reports.extend(all.filter_map(|(key, text)| {
-                let (report, uid) = report(text.as_str()?);
-                Some((id(key)?, report, uid))
-            }));
-        }
-        reports.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        let uids = reports.iter().filter(|_| owner.is_none()).map(|(.., uid)| *uid).collect();
-        let mut reports: Vec<_> = reports.into_iter().map(|(id, report, _)| (id, report)).collect();
-        // There may be a hundred thousand of these, most with one report.
-        reports.shrink_to_fit();
+            let mut all: Vec<(Id, (Report, Option<UidStart>))> =
+                all.filter_map(|(key, text)| Some((id(key)?, report(text.as_str()?)))).collect();
+            all.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let uids = all.iter().map(|(_, (_, uid))| *uid).collect();
+            let mut reports = Vec::with_capacity(all.len());
+            reports.extend(all.into_iter().map(|(id, (report, _))| (id, report)));
+            (reports, uids)
+        };
         let owner = owner.map(|(_, uid)| uid.into());
         (name, Some(Self { node: node.into(), owner, reports, uids }))
     }
