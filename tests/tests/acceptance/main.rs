@@ -21,7 +21,7 @@
 //! | 13 success is not told | `only_a_transition_is_told` (`spo-operator/src/daemon/events.rs`), `readers_of_metrics_and_the_end` (`tests/tests/daemon/main.rs`) |
 //! | 14 nodes without AppArmor restart for ever | `a_host_without_the_module_says_so_and_gets_no_file` (`spo-node/src/tests.rs`) |
 //! | 15 a `selinuxd` that is not ready makes a crash | `a_selinuxd_that_is_starting_is_waited_for` (`spo-node/tests/selinux.rs`) |
-//! | 16 SELinux profiles are written twice in 30 s | `one_write_for_each_transition_and_none_without` (`spo-operator/src/daemon/reporter.rs`) |
+//! | 16 SELinux profiles are written twice in 30 s | `one_write_for_each_transition_and_none_without` (`spo-operator/src/daemon/reporter/tests.rs`) |
 //! | 17 privileged Jobs reload SELinux | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not make Jobs |
 //! | 18 the block of a raw profile is not what its status says | `a_raw_profile_is_found_and_its_alias_believed` (`spo-operator/src/webhook/index.rs`), `selinux_profiles_in_a_guest` (`tests/tests/kernel.rs`) |
 //! | 19 raw policy leaves its block | `defect_19_raw_selinux_text_cannot_leave_its_block` (`spo-operator/src/webhook/validate/tests.rs`), `raw_policy_stays_inside_its_block` (`spo-selinux-cil/src/render/tests.rs`) |
