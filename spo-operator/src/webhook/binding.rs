@@ -39,7 +39,7 @@
 //!
 //! Requests that are looked at: CREATE of pods; UPDATE of `pods/ephemeralcontainers`, where the containers that come in
 //! addition are treated as if they had been there from the start; and UPDATE of pods, where containers with another
-//! image are only looked at ([`update`]), since the profile of a container never changes.
+//! image are only looked at (`update`), since the profile of a container never changes.
 
 mod author;
 mod choice;
