@@ -226,7 +226,10 @@ fn accounts_have_the_rights_they_need_and_no_more() -> Outcome {
         ("security-profiles-operator", "get", "secrets/webhook-server-cert", NAMESPACE, true),
         ("security-profiles-operator", "get", "secrets", "default", false),
         ("security-profiles-operator", "create", "pods", NAMESPACE, false),
-        ("security-profiles-operator", "delete", "seccompprofiles", "default", false),
+        // Where a SPOD asks that forbidden ones are deleted.
+        ("security-profiles-operator", "delete", "seccompprofiles", "default", true),
+        ("security-profiles-operator", "delete", "selinuxprofiles", "default", false),
+        ("security-profiles-operator", "create", "seccompprofiles", "default", false),
         ("spo-webhook", "list", "profilebindings", "default", true),
         ("spo-webhook", "list", "pods", "default", false),
         ("spo-webhook", "patch", "profilebindings", "default", false),
