@@ -17,41 +17,51 @@ pub fn all() -> &'static [&'static str] {
     NAMES
 }
 
+/// The longest name that is compared, in bytes.
+const LONGEST: usize = 64;
+
 /// The known name nearest to `name` by edit distance, for "did you mean".
 ///
 /// `None` when `name` is known or nothing is near: at most a third of the letters, and three, may differ. Of
 /// several equally near names the first in the alphabet is given.
 pub fn suggest(name: &str) -> Option<&'static str> {
-    if name.len() > 64 || NAMES.binary_search(&name).is_ok() {
+    if name.len() > LONGEST || NAMES.binary_search(&name).is_ok() {
         return None;
     }
     let limit = (name.len() / 3).clamp(1, 3);
     NAMES
         .iter()
         .filter(|known| known.len().abs_diff(name.len()) <= limit)
-        .map(|known| (edit_distance(name.as_bytes(), known.as_bytes()), *known))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter_map(|known| Some((edit_distance(name.as_bytes(), known.as_bytes(), limit)?, *known)))
         .min()
         .map(|(_, known)| known)
 }
 
-/// Insertions, deletions, substitutions and swaps of neighbours that turn one text into the other.
-fn edit_distance(a: &[u8], b: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
+/// Insertions, deletions, substitutions and swaps of neighbours that turn one text into the other; `None` if they are
+/// more than `limit`, or a text is longer than [`LONGEST`].
+fn edit_distance(a: &[u8], b: &[u8], limit: usize) -> Option<usize> {
+    let mut rows = [[0; LONGEST + 1]; 3];
+    let width = b.len() + 1;
+    let [before, last, row] = &mut rows;
+    let [mut before, mut last, mut row] =
+        [before.get_mut(..width)?, last.get_mut(..width)?, row.get_mut(..width)?];
+    last.iter_mut().enumerate().for_each(|(j, distance)| *distance = j);
     for (i, x) in a.iter().enumerate() {
-        let mut row = Vec::with_capacity(b.len() + 1);
-        row.push(i + 1);
+        row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
             let mut best = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 best = best.min(before[j - 1] + 1);
             }
-            row.push(best);
+            row[j + 1] = best;
         }
-        before = std::mem::replace(&mut last, row);
+        // A swap reaches back two rows.
+        if row.iter().chain(last.iter()).all(|distance| *distance > limit) {
+            return None;
+        }
+        (before, last, row) = (last, row, before);
     }
-    last[b.len()]
+    last.last().copied().filter(|distance| *distance <= limit)
 }
 
 static NAMES: &[&str] = &[
@@ -583,5 +593,30 @@ mod tests {
         assert_eq!(suggest("open"), None, "a known name needs no suggestion");
         assert_eq!(suggest("no_such_thing_at_all"), None);
         assert_eq!(suggest(""), None);
+    }
+
+    #[test]
+    fn distances_count_insertions_deletions_substitutions_and_swaps() {
+        let cases =
+            [("", "", 0), ("ab", "ba", 1), ("abcd", "badc", 2), ("kitten", "sitting", 3), ("abc", "", 3)];
+        for (a, b, distance) in cases {
+            for (a, b) in [(a, b), (b, a)] {
+                let within = |limit| edit_distance(a.as_bytes(), b.as_bytes(), limit);
+                assert_eq!(within(distance), Some(distance), "{a} {b}");
+                assert!(distance == 0 || within(distance - 1).is_none(), "{a} {b}");
+            }
+        }
+        let long = "a".repeat(LONGEST + 1);
+        assert_eq!(edit_distance(long.as_bytes(), long.as_bytes(), 3), None);
+    }
+
+    proptest::proptest! {
+        /// A limit changes no distance within it.
+        #[test]
+        fn a_limit_hides_only_what_is_beyond_it(a in "[abc]{0,12}", b in "[abc]{0,12}", limit in 0usize..6) {
+            let distance = edit_distance(a.as_bytes(), b.as_bytes(), LONGEST).expect("a distance");
+            let within = edit_distance(a.as_bytes(), b.as_bytes(), limit);
+            proptest::prop_assert_eq!(within, (distance <= limit).then_some(distance));
+        }
     }
 }
