@@ -21,6 +21,40 @@ pub struct AllowList {
     pub unlisted_actions_pass: bool,
 }
 
+impl AllowList {
+    /// Whether some of what a profile permits, as an earlier list has found, is not allowed by this one either.
+    ///
+    /// That a list of actions names one that permits nothing is a fault of the list, and no profile's.
+    pub fn refuses(&self, excess: &Excess) -> bool {
+        let syscall = |name: &SyscallName| {
+            self.denied.contains(name) || !self.syscalls.is_empty() && !self.syscalls.contains(name)
+        };
+        excess.syscalls.iter().any(syscall)
+            || excess.default_action.is_some_and(|action| self.checks(action))
+            || excess.denied_default.is_some() && !self.denied.is_empty()
+            || excess.actions.iter().any(|action| self.refuses_action(*action))
+    }
+
+    fn lists(&self, action: Action) -> bool {
+        self.actions.is_empty() || self.actions.contains(&action)
+    }
+
+    /// Whether a rule with this action is refused whatever its syscalls.
+    fn refuses_action(&self, action: Action) -> bool {
+        !self.syscalls.is_empty()
+            && is_permissive(action)
+            && !self.lists(action)
+            && !self.unlisted_actions_pass
+    }
+
+    /// Whether the syscalls of a rule with this action have to be listed.
+    fn checks(&self, action: Action) -> bool {
+        !self.syscalls.is_empty()
+            && is_permissive(action)
+            && (self.lists(action) || !self.unlisted_actions_pass)
+    }
+}
+
 /// Everything in a (merged) profile that the list does not allow, in the order of the document; empty when it passes.
 ///
 /// Rules that deny are free. A permissive default action is refused, since it permits calls the list does not name; where
@@ -72,6 +106,31 @@ pub struct Excess {
 }
 
 impl Excess {
+    /// Reads the sentence back, with or without the words `not allowed: ` in front.
+    ///
+    /// What was cut off is not in it, and neither is what is no part of such a sentence: a reader can rely on what is
+    /// there, not on what is missing. Of the number of syscalls that are only counted nothing is said.
+    pub fn told_by(sentence: &str) -> Self {
+        let mut excess = Self::default();
+        for part in sentence.strip_prefix(NOT_ALLOWED).unwrap_or(sentence).split("; ") {
+            let after = |start: &str| part.strip_prefix(start);
+            let names = after(SYSCALLS).or_else(|| after(SYSCALL)).map(without_count);
+            if let Some(names) = names {
+                excess.syscalls.extend(names.split(", ").filter_map(|name| name.parse::<SyscallName>().ok()));
+            } else if let Some(names) = after("the actions ").or_else(|| after("the action ")) {
+                excess.actions.extend(names.split(", ").filter_map(|name| name.parse::<Action>().ok()));
+            } else if let Some(rest) = after(DEFAULT_ACTION) {
+                match rest.strip_suffix(DENIED_BY_NO_RULE) {
+                    Some(action) => excess.denied_default = action.parse().ok(),
+                    None => excess.default_action = rest.parse().ok(),
+                }
+            } else if let Some(rest) = after(LISTED) {
+                excess.listed = rest.strip_suffix(PERMITS_NOTHING).and_then(|action| action.parse().ok());
+            }
+        }
+        excess
+    }
+
     /// The sentence in at most `most` bytes: syscalls that do not fit are counted, `… and 280 more`. What comes before
     /// them is never shortened.
     pub fn within(&self, most: usize) -> String {
@@ -83,7 +142,7 @@ impl Excess {
             let names: Vec<&str> = self.syscalls.iter().take(told).map(SyscallName::as_str).collect();
             match (names.is_empty(), self.syscalls.len() - told) {
                 (true, all) => self.sentence(&format!("{all} syscalls")),
-                (false, more) => self.sentence(&format!("the syscalls {} and {more} more", names.join(", "))),
+                (false, more) => self.sentence(&format!("{SYSCALLS}{} and {more} more", names.join(", "))),
             }
         };
         let fits = |told: &usize| counted(*told).len() <= most;
@@ -93,23 +152,37 @@ impl Excess {
     fn sentence(&self, syscalls: &str) -> String {
         let actions: Vec<String> = self.actions.iter().map(Action::to_string).collect();
         let parts = [
-            self.listed.map(|a| format!("the list of allowed actions names {a}, which permits nothing")),
-            self.default_action.map(|a| format!("the default action {a}")),
-            self.denied_default
-                .map(|a| format!("the default action {a} where no rule denies a denied syscall")),
+            self.listed.map(|a| format!("{LISTED}{a}{PERMITS_NOTHING}")),
+            self.default_action.map(|a| format!("{DEFAULT_ACTION}{a}")),
+            self.denied_default.map(|a| format!("{DEFAULT_ACTION}{a}{DENIED_BY_NO_RULE}")),
             (!actions.is_empty())
                 .then(|| format!("the action{} {}", plural(actions.len()), actions.join(", "))),
             (!self.syscalls.is_empty()).then(|| syscalls.to_owned()),
         ];
-        format!("not allowed: {}", parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+        format!("{NOT_ALLOWED}{}", parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
 
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.syscalls.iter().map(SyscallName::as_str).collect();
-        f.write_str(&self.sentence(&format!("the syscall{} {}", plural(names.len()), names.join(", "))))
+        let start = if names.len() == 1 { SYSCALL } else { SYSCALLS };
+        f.write_str(&self.sentence(&format!("{start}{}", names.join(", "))))
     }
+}
+
+/// The parts of the sentence, for who writes and who reads it.
+const NOT_ALLOWED: &str = "not allowed: ";
+const LISTED: &str = "the list of allowed actions names ";
+const PERMITS_NOTHING: &str = ", which permits nothing";
+const DEFAULT_ACTION: &str = "the default action ";
+const DENIED_BY_NO_RULE: &str = " where no rule denies a denied syscall";
+const SYSCALL: &str = "the syscall ";
+const SYSCALLS: &str = "the syscalls ";
+
+/// Names without `and 280 more` behind them.
+fn without_count(names: &str) -> &str {
+    names.rsplit_once(" and ").map_or(names, |(names, _)| names)
 }
 
 const fn plural(count: usize) -> &'static str {
@@ -134,7 +207,7 @@ impl Finding<'_> {
             Self::ListDenies(action) => Diagnostic::error(
                 "allowed-action-denies",
                 FieldPath::root(),
-                format!("the list of allowed actions names {action}, which permits nothing"),
+                format!("{LISTED}{action}{PERMITS_NOTHING}"),
             ),
             Self::Default(action) => Diagnostic::error(
                 "default-action-not-allowed",
@@ -198,17 +271,14 @@ fn denied<'a>(
 fn beyond<'a>(profile: &'a SeccompProfileSpec, list: &AllowList, found: &mut Vec<Finding<'a>>) {
     found
         .extend(list.actions.iter().find(|action| !is_permissive(**action)).map(|a| Finding::ListDenies(*a)));
-    let listed = |action: Action| list.actions.is_empty() || list.actions.contains(&action);
-    let refused = |action: Action| is_permissive(action) && !listed(action) && !list.unlisted_actions_pass;
-    let checked = |action: Action| is_permissive(action) && (listed(action) || !list.unlisted_actions_pass);
-    if checked(profile.default_action) {
+    if list.checks(profile.default_action) {
         found.push(Finding::Default(profile.default_action));
     }
     for (i, rule) in profile.rules().iter().enumerate() {
-        if refused(rule.action) {
+        if list.refuses_action(rule.action) {
             found.push(Finding::Action(i, rule.action));
         }
-        if !checked(rule.action) {
+        if !list.checks(rule.action) {
             continue;
         }
         let names = rule.names.iter().enumerate().filter(|(_, name)| !list.syscalls.contains(*name));
@@ -344,5 +414,102 @@ mod tests {
         let told = short.matches("some_longer_call_").count();
         assert!(short.ends_with(&format!(" and {} more", 300 - told)) && told == 9, "{told}: {short}");
         assert_eq!(many.within(10), "not allowed: 300 syscalls");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_not_told() {
+        let told = |sentence: &str| Excess::told_by(sentence);
+        let two = Excess { syscalls: [name("acct"), name("bpf")].into(), ..Excess::default() };
+        assert_eq!(told("not allowed: the syscalls acct, bpf and 280 more"), two);
+        assert_eq!(told("the syscalls acct, bpf, mou…"), two);
+        for nothing in ["", "not allowed: 300 syscalls", "the syscall", "bpf", "the base cannot be had; bpf"]
+        {
+            assert_eq!(told(nothing), Excess::default(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_one_list_refused_another_may_allow() {
+        let list = |syscalls: &[&str], denied: &[&str], actions: &[Action]| AllowList {
+            syscalls: syscalls.iter().map(|text| name(text)).collect(),
+            denied: denied.iter().map(|text| name(text)).collect(),
+            actions: actions.iter().copied().collect(),
+            ..AllowList::default()
+        };
+        let (any, few, deny) = (list(&[], &[], &[]), list(&["read"], &[], &[]), list(&[], &["bpf"], &[]));
+        let allow_only = list(&["read"], &[], &[Action::Allow]);
+        let syscall = |text: &str| Excess { syscalls: [name(text)].into(), ..Excess::default() };
+        assert!(few.refuses(&syscall("bpf")) && deny.refuses(&syscall("bpf")));
+        assert!(
+            !any.refuses(&syscall("bpf"))
+                && !deny.refuses(&syscall("acct"))
+                && !few.refuses(&syscall("read"))
+        );
+        let default = Excess { default_action: Some(Action::Allow), ..Excess::default() };
+        assert!(few.refuses(&default) && !any.refuses(&default) && !deny.refuses(&default));
+        let denied = Excess { denied_default: Some(Action::Log), ..Excess::default() };
+        assert!(deny.refuses(&denied) && !few.refuses(&denied));
+        let action = Excess { actions: [Action::Log].into(), ..Excess::default() };
+        assert!(allow_only.refuses(&action) && !few.refuses(&action));
+        let fault = Excess { listed: Some(Action::Kill), ..Excess::default() };
+        assert!(!list(&["read"], &["bpf"], &[Action::Kill]).refuses(&fault));
+    }
+
+    mod properties {
+        use proptest::{collection::btree_set, option, prelude::*, sample::select};
+
+        use super::*;
+
+        fn actions() -> impl Strategy<Value = Action> {
+            select(vec![Action::Allow, Action::Log, Action::Trace, Action::Notify, Action::KillProcess])
+        }
+
+        prop_compose! {
+            fn some_excess()(
+                listed in option::of(actions()),
+                default_action in option::of(actions()),
+                denied_default in option::of(actions()),
+                actions in btree_set(actions(), 0..4),
+                syscalls in btree_set("[a-z][a-z0-9_]{0,20}", 0..40),
+            ) -> Excess {
+                let syscalls = syscalls.iter().map(|text| name(text)).collect();
+                Excess { listed, default_action, denied_default, actions, syscalls }
+            }
+        }
+
+        proptest! {
+            #[test]
+            fn a_sentence_tells_what_it_was_made_of(excess in some_excess()) {
+                prop_assert_eq!(Excess::told_by(&excess.to_string()), excess);
+            }
+
+            #[test]
+            fn a_short_one_tells_part_of_it(excess in some_excess(), most in 0usize..400) {
+                let told = Excess::told_by(&excess.within(most));
+                prop_assert!(told.syscalls.is_subset(&excess.syscalls));
+                prop_assert_eq!(told.actions, excess.actions);
+            }
+
+            #[test]
+            fn what_a_list_refuses_it_refuses(
+                permitted in btree_set(select(vec!["read", "write", "bpf", "mount", "acct"]), 1..5),
+                listed in btree_set(select(vec!["read", "write", "bpf"]), 0..3),
+                denied in btree_set(select(vec!["bpf", "mount"]), 0..3),
+                named in btree_set(select(vec![Action::Allow, Action::Log]), 0..3),
+                action in select(vec![Action::Allow, Action::Log, Action::Trace]),
+                default_action in select(vec![Action::Errno, Action::Log]),
+            ) {
+                let mut profile = SeccompProfileSpec::new(default_action);
+                profile.syscalls = Some(vec![SyscallRule::new(action, permitted.iter().map(|text| name(text)))]);
+                let list = AllowList {
+                    syscalls: listed.iter().map(|text| name(text)).collect(),
+                    denied: denied.iter().map(|text| name(text)).collect(),
+                    actions: named,
+                    unlisted_actions_pass: false,
+                };
+                let told = excess(&profile, &list).map(|excess| Excess::told_by(&excess.to_string()));
+                prop_assert_eq!(told.is_some(), told.is_some_and(|told| list.refuses(&told)));
+            }
+        }
     }
 }

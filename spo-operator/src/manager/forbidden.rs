@@ -3,11 +3,9 @@
 //! An agent refuses a profile by the settings that it knows. They may have changed since, in the same moment in which
 //! somebody asks for deletion, so whoever deletes looks whether the settings as they are now forbid the same.
 
-use spo_model::{
-    daemon::{DaemonSpec, ForbiddenProfiles},
-    seccomp::SyscallName,
-};
+use spo_model::daemon::{DaemonSpec, ForbiddenProfiles};
 use spo_node::restrictions::Restrictions;
+use spo_seccomp::Excess;
 
 /// What a SPOD asks for about profiles that it does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,30 +36,10 @@ impl Policy {
         Some(Self { deletes, restrictions: Restrictions::of(spec).ok()? })
     }
 
-    /// Whether the settings still forbid something that a node refused, in the words of
-    /// [`Excess`](spo_seccomp::Excess). Words that are not understood forbid nothing.
+    /// Whether the settings still forbid something that a node refused, as its report tells ([`Excess::told_by`]). A
+    /// report without such a sentence forbids nothing.
     pub fn forbids(&self, refused: &str) -> bool {
-        let list = &self.restrictions.seccomp;
-        let is_forbidden = |name: &SyscallName| {
-            list.denied.contains(name) || !list.syscalls.is_empty() && !list.syscalls.contains(name)
-        };
-        refused.split("; ").any(|part| {
-            if let Some(names) =
-                part.strip_prefix("the syscalls ").or_else(|| part.strip_prefix("the syscall "))
-            {
-                return names
-                    .split(", ")
-                    .filter_map(|name| name.parse().ok())
-                    .any(|name| is_forbidden(&name));
-            }
-            match part.strip_prefix("the default action ") {
-                Some(rest) if rest.ends_with(" where no rule denies a denied syscall") => {
-                    !list.denied.is_empty()
-                }
-                Some(_) => !list.syscalls.is_empty(),
-                None => false,
-            }
-        })
+        self.restrictions.seccomp.refuses(&Excess::told_by(refused))
     }
 }
 
@@ -90,6 +68,8 @@ mod tests {
         let few = || json!({ "allowedSyscalls": ["read"], "enforcedSyscalls": ["fstatfs"] });
         assert!(forbids(few(), "the syscalls bpf, mount"));
         assert!(forbids(few(), "the action SCMP_ACT_LOG; the syscall bpf"));
+        let allow_only = json!({ "allowedSyscalls": ["read"], "allowedSeccompActions": ["SCMP_ACT_ALLOW"] });
+        assert!(forbids(allow_only, "the action SCMP_ACT_LOG") && !forbids(few(), "the action SCMP_ACT_LOG"));
         assert!(!forbids(few(), "the syscall read") && !forbids(few(), "the syscall fstatfs"));
         assert!(forbids(few(), "the default action SCMP_ACT_ALLOW"));
         assert!(!forbids(json!({}), "the default action SCMP_ACT_ALLOW; the syscalls bpf, mount"));
