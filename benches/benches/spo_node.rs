@@ -44,8 +44,8 @@ fn node(criterion: &mut Criterion) {
                     let plan = plan(&desired, &observed, &|_| false);
                     (dir, host, observed, plan)
                 },
-                |(dir, host, observed, plan)| {
-                    apply(&host, &FilesOnly, &desired, observed, plan).expect("writes");
+                |(dir, host, mut observed, plan)| {
+                    apply(&host, &FilesOnly, &desired, &mut observed, plan).expect("writes");
                     dir
                 },
                 BatchSize::PerIteration,

@@ -155,7 +155,7 @@ fn program(object: &AnyObject, given: Option<&str>, root: &std::path::Path) -> R
 fn attach(artefact: &mut Artefact, program: &str) -> std::result::Result<(), Vec<Diagnostic>> {
     let text = String::from_utf8_lossy(&artefact.bytes).into_owned();
     let header = text.lines().next().unwrap_or_default();
-    artefact.bytes = format!("{header}\n{}", convert::renamed(&text, program)?).into_bytes();
+    artefact.bytes = format!("{header}\n{}", convert::renamed(&text, program)?).into_bytes().into();
     artefact.kernel_name = Some(program.to_owned());
     artefact.origin = None;
     Ok(())

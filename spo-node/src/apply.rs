@@ -18,9 +18,10 @@ use spo_model::Diagnostic;
 
 use crate::{
     artefact::{Artefact, BadPath, HostPath},
-    host::{Host, Replace, Staged},
+    content::Sha256,
+    host::{Host, Replace, Staged, Stamp},
     kernel::{Change, Kernel, Load, Lsm, Order, Refusal, Unload},
-    ledger::{Entry, LEDGER, Ledger, Loaded},
+    ledger::{Changed, Entry, LEDGER, Ledger, Loaded},
     observe::Observed,
     plan::{Conflict, Decision, Plan, Removal},
 };
@@ -107,6 +108,8 @@ const BATCH: usize = 16;
 
 /// Does what was planned.
 ///
+/// Afterwards the ledger that was observed is the one that is there.
+///
 /// # Errors
 /// [`ApplyError`] if the ledger cannot be written. If that happens before anything else, nothing was changed; if
 /// it happens at the end, the artefacts are in place and the next run finds the ledger's pending entries.
@@ -114,28 +117,28 @@ pub fn apply(
     host: &dyn Host,
     kernel: &dyn Kernel,
     desired: &[Artefact],
-    mut observed: Observed,
+    observed: &mut Observed,
     plan: Plan,
 ) -> Result<Report, ApplyError> {
-    let ledger = std::mem::take(&mut observed.ledger);
     let mut report =
         Report { outcomes: outcomes(desired, &plan), stuck: plan.stuck.clone(), ..Report::default() };
     if plan.is_empty() {
         return Ok(report);
     }
-    let mut pending = ledger.clone();
+    let (ledger, _) = (std::mem::take(&mut observed.ledger), observed.ledger_stamp.take());
+    let mut pending = BTreeMap::new();
     for (artefact, decision) in desired.iter().zip(&plan.decisions) {
         if let Decision::Write { sha256, before } = decision {
-            pending.entries.insert(artefact.path.clone(), entry(artefact, sha256, before.clone()));
+            pending.insert(artefact.path.clone(), entry(artefact, *sha256, *before));
         }
     }
     for removal in &plan.removals {
         // If we are killed behind the removal, a file that somebody else puts here must not count as ours.
-        if let Some(entry) = pending.entries.get_mut(&removal.path) {
-            entry.pending = true;
+        if let Some(entry) = ledger.entries.get(&removal.path) {
+            pending.insert(removal.path.clone(), Entry { pending: true, ..entry.clone() });
         }
     }
-    write_ledger(host, &pending)?;
+    write_ledger(host, &ledger.with(&pending))?;
 
     let staged = stage(host, desired, &plan, &mut report.outcomes);
     let staged = sync(host, staged, &mut report.outcomes);
@@ -143,7 +146,7 @@ pub fn apply(
         host,
         kernel,
         desired,
-        observed: &observed,
+        observed,
         plan: &plan,
         pending: &pending,
         ledger,
@@ -180,7 +183,9 @@ pub fn apply(
     for (index, _) in loaded.into_iter().filter(|(_, good)| *good) {
         work.note(index);
     }
-    work.finish()
+    let (report, ledger, stamp) = work.finish()?;
+    (observed.ledger, observed.ledger_stamp) = (ledger, Some(stamp));
+    Ok(report)
 }
 
 /// A plan on its way: what has been done of it so far.
@@ -190,8 +195,8 @@ struct Work<'a> {
     desired: &'a [Artefact],
     observed: &'a Observed,
     plan: &'a Plan,
-    /// The ledger as it was written before anything changed.
-    pending: &'a Ledger,
+    /// The entries of the ledger that were written as pending before anything changed.
+    pending: &'a BTreeMap<HostPath, Entry>,
     /// The ledger as it will be.
     ledger: Ledger,
     report: Report,
@@ -209,7 +214,7 @@ impl Work<'_> {
             let replace = if before.is_some() { Replace::Yes } else { Replace::No };
             match self.host.commit(&file, replace) {
                 Ok(stamp) => {
-                    let mut entry = entry(&self.desired[index], sha256, None);
+                    let mut entry = entry(&self.desired[index], *sha256, None);
                     (entry.pending, entry.stamp) = (false, Some(stamp));
                     self.ledger.entries.insert(file.path.clone(), entry);
                     self.directories.insert(file.path.split().0.to_owned());
@@ -221,7 +226,7 @@ impl Work<'_> {
                     let _ = self.host.discard(&file);
                     // What is loaded already must be known to be ours.
                     if loaded.contains_key(&index)
-                        && let Some(entry) = self.pending.entries.get(&file.path)
+                        && let Some(entry) = self.pending.get(&file.path)
                     {
                         self.ledger.entries.insert(file.path.clone(), entry.clone());
                     }
@@ -288,7 +293,7 @@ impl Work<'_> {
         self.ledger.entries.get(path).is_some_and(|entry| entry.pending)
     }
 
-    fn finish(mut self) -> Result<Report, ApplyError> {
+    fn finish(mut self) -> Result<(Report, Ledger, Stamp), ApplyError> {
         for removal in &self.plan.removals {
             match self.stuck.remove(&removal.path) {
                 Some(reason) => {
@@ -304,8 +309,8 @@ impl Work<'_> {
                 }
             }
         }
-        write_ledger(self.host, &self.ledger)?;
-        Ok(self.report)
+        let stamp = write_ledger(self.host, &self.ledger.with(&BTreeMap::new()))?;
+        Ok((self.report, self.ledger, stamp))
     }
 
     /// Loads and unloads what the modules of one order take now: of what is written, what is `ready`. Gives back
@@ -369,14 +374,14 @@ impl Work<'_> {
         let sha256 = match &self.plan.decisions[index] {
             Decision::Load { sha256 } => {
                 (outcome.state, outcome.problem) = (State::Loaded, None);
-                sha256
+                *sha256
             }
-            Decision::Write { sha256, .. } if outcome.state == State::Written => sha256,
+            Decision::Write { sha256, .. } if outcome.state == State::Written => *sha256,
             _ => return,
         };
         if let Some(entry) = self.ledger.entries.get_mut(&artefact.path) {
             let basis = self.observed.survey.module(artefact.kind).basis().to_owned();
-            entry.loaded = Some(Loaded { sha256: sha256.clone(), basis });
+            entry.loaded = Some(Loaded { sha256, basis });
         }
     }
 }
@@ -461,13 +466,13 @@ fn fail(outcome: &mut Outcome, error: &io::Error) {
     outcome.problem = Some(error.to_string());
 }
 
-fn entry(artefact: &Artefact, sha256: &str, before: Option<String>) -> Entry {
+fn entry(artefact: &Artefact, sha256: Sha256, before: Option<Sha256>) -> Entry {
     Entry {
         kind: artefact.kind,
         key: artefact.key.clone(),
         kernel_name: artefact.kernel_name.clone(),
         source: artefact.source.clone(),
-        sha256: sha256.to_owned(),
+        sha256,
         pending: true,
         before,
         stamp: None,
@@ -475,7 +480,7 @@ fn entry(artefact: &Artefact, sha256: &str, before: Option<String>) -> Entry {
     }
 }
 
-fn write_ledger(host: &dyn Host, ledger: &Ledger) -> Result<(), ApplyError> {
+fn write_ledger(host: &dyn Host, ledger: &Changed<'_>) -> Result<Stamp, ApplyError> {
     let path: HostPath = LEDGER.parse()?;
     let bytes = serde_json::to_vec(ledger).map_err(ApplyError::ParseLedger)?;
     let (directory, _) = path.split();
@@ -486,6 +491,6 @@ fn write_ledger(host: &dyn Host, ledger: &Ledger) -> Result<(), ApplyError> {
                 let _ = host.discard(&staged);
             })
         })
-        .and_then(|_| host.sync_dir(directory))
+        .and_then(|stamp| host.sync_dir(directory).map(|()| stamp))
         .map_err(ApplyError::WriteLedger)
 }

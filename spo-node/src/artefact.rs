@@ -3,14 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use spo_model::{
     FieldPath,
     kind::Kind,
     names::{NameTooLong, ProfileKey},
 };
 
-use crate::kernel::Lsm;
+use crate::{content::Content, kernel::Lsm};
 
 /// Where the kubelet looks for seccomp profiles, relative to the root.
 pub const SECCOMP_DIR: &str = "var/lib/kubelet/seccomp";
@@ -31,7 +30,7 @@ pub struct Artefact {
     /// The name that it has in the kernel, for kinds whose names are global to the host.
     pub kernel_name: Option<String>,
     /// The bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Content,
     /// The permission bits.
     pub mode: u32,
     /// The manifest it came from, recorded so that a broken manifest does not remove what it brought.
@@ -54,9 +53,7 @@ impl Artefact {
     ///
     /// # Errors
     /// [`ArtefactError`] if the kind is no profile or the name fits no file.
-    pub fn new(kind: Kind, key: ProfileKey, mut bytes: Vec<u8>) -> Result<Self, ArtefactError> {
-        // Agents hold the artefacts of a whole cluster.
-        bytes.shrink_to_fit();
+    pub fn new(kind: Kind, key: ProfileKey, bytes: Vec<u8>) -> Result<Self, ArtefactError> {
         let (path, kernel_name, mode) = match kind {
             Kind::SeccompProfile => (format!("{SECCOMP_DIR}/{}", key.seccomp_path()?), None, 0o644),
             Kind::AppArmorProfile => {
@@ -72,7 +69,7 @@ impl Artefact {
             key,
             path: path.parse()?,
             kernel_name,
-            bytes,
+            bytes: bytes.into(),
             mode,
             source: String::new(),
             origin: None,
@@ -191,12 +188,6 @@ impl fmt::Display for HostPath {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no path below the root")]
 pub struct BadPath(String);
-
-/// The SHA-256 of some bytes in hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
 
 #[cfg(test)]
 mod tests {

@@ -129,7 +129,7 @@ mod tests {
         }
         let bytes = |desired: Option<Desired>| match desired {
             Some(Desired::Artefact(artefact, notes)) => {
-                (String::from_utf8(artefact.bytes).expect("text"), notes)
+                (String::from_utf8(artefact.bytes.to_vec()).expect("text"), notes)
             }
             other => panic!("{other:?}"),
         };

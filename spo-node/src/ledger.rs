@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use spo_model::{kind::Kind, names::ProfileKey};
 
-use crate::{artefact::HostPath, host::Stamp};
+use crate::{artefact::HostPath, content::Sha256, host::Stamp};
 
 /// Where the ledger is, relative to the root.
 pub const LEDGER: &str = "var/lib/security-profiles-operator/ledger.json";
@@ -23,6 +23,46 @@ pub struct Ledger {
     format: Format,
     /// The artefacts.
     pub entries: BTreeMap<HostPath, Entry>,
+}
+
+impl Ledger {
+    /// One without artefacts.
+    pub const fn new() -> Self {
+        Self { format: Format::One, entries: BTreeMap::new() }
+    }
+
+    /// The ledger with some entries as they are about to be.
+    pub(crate) const fn with<'a>(&'a self, changes: &'a BTreeMap<HostPath, Entry>) -> Changed<'a> {
+        Changed { ledger: self, changes }
+    }
+}
+
+/// A ledger of which some entries are others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed<'a> {
+    ledger: &'a Ledger,
+    changes: &'a BTreeMap<HostPath, Entry>,
+}
+
+impl Serialize for Changed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Text<'a> {
+            format: Format,
+            entries: Entries<'a>,
+        }
+        Text { format: self.ledger.format, entries: Entries(*self) }.serialize(serializer)
+    }
+}
+
+struct Entries<'a>(Changed<'a>);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Changed { ledger, changes } = self.0;
+        let stay = ledger.entries.iter().filter(|(path, _)| !changes.contains_key(*path));
+        serializer.collect_map(stay.chain(changes))
+    }
 }
 
 /// One artefact of ours.
@@ -41,14 +81,14 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// SHA-256 of its bytes.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Whether it was about to be written when the ledger was: the file may be absent, the one before, or the
     /// new one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
     /// SHA-256 of the bytes before, while pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<String>,
+    pub before: Option<Sha256>,
     /// How the file looked after it was written, so that an unchanged one need not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
@@ -61,7 +101,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
     /// SHA-256 of the bytes.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// What it is good for ([`Module::Loads`](crate::kernel::Module::Loads)).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub basis: String,

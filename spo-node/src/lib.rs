@@ -18,7 +18,9 @@
 //! * [`observe`]: what is there, and which of it is ours according to the [`ledger`].
 //! * [`plan`]: the difference, as a pure function.
 //! * [`apply`]: does it, one small step after the other.
-//! * [`refused`]: what security modules did not take, which they are not asked at once again.
+//! * [`content`]: bytes that are hashed once.
+//! * [`memory`]: what a process that comes back remembers: the ledger while its file looks as it did, and what security
+//!   modules did not take (`refused`), which they are not asked at once again.
 //!
 //! Three promises, whatever happens and whenever the process is killed:
 //!
@@ -47,15 +49,17 @@
 pub mod apply;
 pub mod artefact;
 pub mod compile;
+pub mod content;
 pub mod desired;
 #[cfg(test)]
 mod fixture;
 pub mod host;
 pub mod kernel;
 pub mod ledger;
+pub mod memory;
 pub mod observe;
 pub mod plan;
-pub mod refused;
+mod refused;
 pub mod restrictions;
 pub mod uninstall;
 
@@ -65,10 +69,11 @@ pub use uninstall::{uninstall, uninstall_but};
 use std::time::Instant;
 
 use artefact::Artefact;
+use content::Sha256;
 use host::Host;
 use kernel::Kernel;
 use ledger::Entry;
-use refused::Refused;
+use memory::Memory;
 
 /// Brings a host to the state desired: observes, plans, applies.
 ///
@@ -86,13 +91,13 @@ pub fn install(
 ) -> Result<Report, ApplyError> {
     // Two at once would sweep up each other's files.
     let _lock = host.lock().map_err(ApplyError::Lock)?;
-    let observed = observe::observe(host, kernel, desired)?;
+    let mut observed = observe::observe(host, kernel, desired)?;
     let plan = plan::plan(desired, &observed, keep);
-    apply::apply(host, kernel, desired, observed, plan)
+    apply::apply(host, kernel, desired, &mut observed, plan)
 }
 
-/// As [`install`], for a process that does it again and again: what a security module refused is not handed to it again
-/// before its time, and the last answer stands until then.
+/// As [`install`], for a process that does it again and again: a ledger that looks as it did is not read again, and what
+/// a security module refused is not handed to it again before its time; the last answer stands until then.
 ///
 /// # Errors
 /// As [`install`].
@@ -101,17 +106,20 @@ pub fn install_again(
     kernel: &dyn Kernel,
     desired: &[Artefact],
     keep: &dyn Fn(&Entry) -> bool,
-    refused: &mut Refused,
+    memory: &mut Memory,
     now: Instant,
 ) -> Result<Report, ApplyError> {
     // Two at once would sweep up each other's files.
     let _lock = host.lock().map_err(ApplyError::Lock)?;
-    let observed = observe::observe(host, kernel, desired)?;
+    let (ledger, stamp) = memory.take(host)?;
+    let mut observed = observe::observe_beside(host, kernel, desired, ledger, stamp);
     let survey = observed.survey.clone();
-    let why_not = |artefact: &Artefact, sha256: &str| refused.why_not(artefact, sha256, &survey, now);
+    let why_not =
+        |artefact: &Artefact, sha256: Sha256| memory.refused.why_not(artefact, sha256, &survey, now);
     let plan = plan::plan_but(desired, &observed, keep, &why_not);
-    let report = apply::apply(host, kernel, desired, observed, plan)?;
-    refused.note(desired, &survey, &report, now);
+    let report = apply::apply(host, kernel, desired, &mut observed, plan)?;
+    memory.put(observed.ledger, observed.ledger_stamp);
+    memory.refused.note(desired, &survey, &report, now);
     Ok(report)
 }
 

@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     apply::ApplyError,
-    artefact::{Artefact, HostPath, digest},
+    artefact::{Artefact, HostPath},
+    content::Sha256,
     host::{Host, Stamp},
     kernel::{Kernel, Lsm, Survey},
     ledger::{LEDGER, Ledger},
@@ -21,6 +22,8 @@ const LARGEST: u64 = 64 << 20;
 pub struct Observed {
     /// What is ours.
     pub ledger: Ledger,
+    /// How the ledger's file looked, if that is known.
+    pub(crate) ledger_stamp: Option<Stamp>,
     /// What is there.
     pub files: BTreeMap<HostPath, Found>,
     /// What the security modules can do and hold.
@@ -35,7 +38,7 @@ pub enum Found {
     /// A regular file.
     File {
         /// SHA-256 of its bytes.
-        sha256: String,
+        sha256: Sha256,
         /// How it looks from outside.
         stamp: Stamp,
     },
@@ -48,7 +51,17 @@ pub enum Found {
 /// # Errors
 /// [`ApplyError`] if the ledger cannot be read.
 pub fn observe(host: &dyn Host, kernel: &dyn Kernel, desired: &[Artefact]) -> Result<Observed, ApplyError> {
-    let ledger = read_ledger(host)?;
+    Ok(observe_beside(host, kernel, desired, read_ledger(host)?, None))
+}
+
+/// As [`observe`], for whoever knows the ledger.
+pub(crate) fn observe_beside(
+    host: &dyn Host,
+    kernel: &dyn Kernel,
+    desired: &[Artefact],
+    ledger: Ledger,
+    ledger_stamp: Option<Stamp>,
+) -> Observed {
     let kinds = ledger.entries.values().map(|e| e.kind).chain(desired.iter().map(|a| a.kind));
     let survey = kernel.survey(&kinds.filter_map(Lsm::of).collect());
     let paths: BTreeSet<&HostPath> = ledger.entries.keys().chain(desired.iter().map(|a| &a.path)).collect();
@@ -63,7 +76,7 @@ pub fn observe(host: &dyn Host, kernel: &dyn Kernel, desired: &[Artefact]) -> Re
     let files =
         paths.into_iter().zip(stamps).map(|(path, stamp)| (path.clone(), look(host, path, stamp, &ledger)));
     let files = files.collect();
-    Ok(Observed { ledger, files, survey })
+    Observed { ledger, ledger_stamp, files, survey }
 }
 
 fn look(host: &dyn Host, path: &HostPath, stamp: io::Result<Option<Stamp>>, ledger: &Ledger) -> Found {
@@ -74,10 +87,10 @@ fn look(host: &dyn Host, path: &HostPath, stamp: io::Result<Option<Stamp>>, ledg
     };
     // A file that looks as it did after we wrote it holds what we wrote.
     if let Some(entry) = ledger.entries.get(path).filter(|e| !e.pending && e.stamp == Some(stamp)) {
-        return Found::File { sha256: entry.sha256.clone(), stamp };
+        return Found::File { sha256: entry.sha256, stamp };
     }
     match host.read(path, LARGEST) {
-        Ok(Some(bytes)) => Found::File { sha256: digest(&bytes), stamp },
+        Ok(Some(bytes)) => Found::File { sha256: Sha256::of(&bytes), stamp },
         Ok(None) => Found::Nothing,
         Err(error) => Found::Unreadable(error),
     }

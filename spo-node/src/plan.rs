@@ -8,7 +8,8 @@ use std::{
 use spo_model::{kind::Kind, names::ProfileKey};
 
 use crate::{
-    artefact::{Artefact, GlobalName, HostPath, digest, loaded_name},
+    artefact::{Artefact, GlobalName, HostPath, loaded_name},
+    content::Sha256,
     kernel::{Lsm, Module, Refusal},
     ledger::{Entry, Loaded},
     observe::{Found, Observed},
@@ -43,19 +44,19 @@ pub enum Decision {
     /// It is there already.
     Keep {
         /// SHA-256 of its bytes.
-        sha256: String,
+        sha256: Sha256,
     },
     /// Its file is there, but the security module does not have it, or not as it is now.
     Load {
         /// SHA-256 of its bytes.
-        sha256: String,
+        sha256: Sha256,
     },
     /// It has to be written, and loaded if the host loads its kind.
     Write {
         /// SHA-256 of the bytes to come.
-        sha256: String,
+        sha256: Sha256,
         /// SHA-256 of the bytes of ours that are there now.
-        before: Option<String>,
+        before: Option<Sha256>,
     },
     /// It cannot be put there.
     Refuse(Conflict),
@@ -132,7 +133,7 @@ pub(crate) fn plan_but(
     desired: &[Artefact],
     observed: &Observed,
     keep: &dyn Fn(&Entry) -> bool,
-    refused: &dyn Fn(&Artefact, &str) -> Option<Refusal>,
+    refused: &dyn Fn(&Artefact, Sha256) -> Option<Refusal>,
 ) -> Plan {
     let wanted: BTreeSet<(&HostPath, Kind, &ProfileKey)> =
         desired.iter().map(|a| (&a.path, a.kind, &a.key)).collect();
@@ -151,9 +152,9 @@ pub(crate) fn plan_but(
                 owner: first.key.clone(),
             }),
             None => match decide(artefact, observed, &mut owners) {
-                Decision::Write { sha256, before } => refused(artefact, &sha256)
+                Decision::Write { sha256, before } => refused(artefact, sha256)
                     .map_or(Decision::Write { sha256, before }, |r| Decision::Refuse(Conflict::Refused(r))),
-                Decision::Load { sha256 } => refused(artefact, &sha256)
+                Decision::Load { sha256 } => refused(artefact, sha256)
                     .map_or(Decision::Load { sha256 }, |r| Decision::Refuse(Conflict::Refused(r))),
                 other => other,
             },
@@ -178,7 +179,7 @@ pub(crate) fn plan_but(
             continue;
         }
         let file = match observed.files.get(path) {
-            Some(Found::File { sha256, .. }) => is_ours(entry, sha256),
+            Some(Found::File { sha256, .. }) => is_ours(entry, *sha256),
             // What cannot be looked at now may be ours still.
             Some(Found::Unreadable(error)) => {
                 plan.stuck.push((path.clone(), error.to_string()));
@@ -233,7 +234,7 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
         Module::Unavailable(reason) => return Decision::Refuse(Conflict::Unavailable(reason.clone())),
         Module::Files | Module::Loads { .. } => {}
     }
-    let sha256 = digest(&artefact.bytes);
+    let sha256 = artefact.bytes.sha256();
     let entry = observed.ledger.entries.get(&artefact.path);
     if entry.is_none()
         && let Some(loaded) = artefact.loaded_name().filter(|name| module.holds(name))
@@ -245,13 +246,13 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
     match (observed.files.get(&artefact.path), entry) {
         (Some(Found::Unreadable(error)), _) => Decision::Refuse(Conflict::Unreadable(error.to_string())),
         (Some(Found::Nothing) | None, _) => Decision::Write { sha256, before: None },
-        (Some(Found::File { sha256: there, stamp }), Some(entry)) if is_ours(entry, there) => {
+        (Some(Found::File { sha256: there, stamp }), Some(entry)) if is_ours(entry, *there) => {
             let unchanged = *there == sha256 && stamp.mode == artefact.mode;
             let same_profile = (entry.kind, &entry.key) == (artefact.kind, &artefact.key);
             let same_entry = !entry.pending && same_profile && entry.source == artefact.source;
             if !(unchanged && same_entry && entry.stamp == Some(*stamp)) {
-                Decision::Write { sha256, before: Some(there.clone()) }
-            } else if is_loaded(artefact, entry, &sha256, observed) {
+                Decision::Write { sha256, before: Some(*there) }
+            } else if is_loaded(artefact, entry, sha256, observed) {
                 Decision::Keep { sha256 }
             } else {
                 Decision::Load { sha256 }
@@ -259,14 +260,14 @@ fn decide(artefact: &Artefact, observed: &Observed, owners: &mut Owners) -> Deci
         }
         // Exactly what is wanted, as of an operator before us: nothing of anybody's is lost by taking it over.
         (Some(Found::File { sha256: there, .. }), None) if *there == sha256 => {
-            Decision::Write { sha256, before: Some(there.clone()) }
+            Decision::Write { sha256, before: Some(*there) }
         }
         (Some(Found::File { .. }), _) => Decision::Refuse(Conflict::Foreign(artefact.path.clone())),
     }
 }
 
 /// Whether the security module has an artefact as it is; always so where nothing is loaded.
-fn is_loaded(artefact: &Artefact, entry: &Entry, sha256: &str, observed: &Observed) -> bool {
+fn is_loaded(artefact: &Artefact, entry: &Entry, sha256: Sha256, observed: &Observed) -> bool {
     let module = observed.survey.module(artefact.kind);
     let Module::Loads { names, .. } = module else { return true };
     let same = |loaded: &Loaded| loaded.sha256 == sha256 && loaded.basis == module.basis();
@@ -294,6 +295,6 @@ fn held(entry: &Entry, path: &HostPath, observed: &Observed) -> Option<(Lsm, Str
 ///
 /// A file of ours that somebody edited is repaired. A write that was interrupted is another matter: then only
 /// the bytes before and the bytes to come can be ours, because something else may have taken the free path.
-fn is_ours(entry: &Entry, sha256: &str) -> bool {
-    !entry.pending || entry.sha256 == sha256 || entry.before.as_deref() == Some(sha256)
+fn is_ours(entry: &Entry, sha256: Sha256) -> bool {
+    !entry.pending || entry.sha256 == sha256 || entry.before == Some(sha256)
 }

@@ -8,13 +8,14 @@ use std::{
 
 use crate::{
     apply::Report,
-    artefact::{Artefact, HostPath, digest},
+    artefact::{Artefact, HostPath},
+    content::Sha256,
     kernel::{Refusal, Survey},
 };
 
 /// Artefacts that a security module refused, and when each is worth another try.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     first: Duration,
     most: Duration,
     artefacts: BTreeMap<HostPath, Attempt>,
@@ -22,7 +23,7 @@ pub struct Refused {
 
 #[derive(Debug)]
 struct Attempt {
-    sha256: String,
+    sha256: Sha256,
     basis: String,
     refusal: Refusal,
     failures: u32,
@@ -32,7 +33,7 @@ struct Attempt {
 impl Refused {
     /// Nothing so far. After the first refusal a module is left alone for `first`, after each further one of the same
     /// bytes twice as long, up to `most`.
-    pub fn new(first: Duration, most: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, artefacts: BTreeMap::new() }
     }
 
@@ -41,7 +42,7 @@ impl Refused {
     pub(crate) fn why_not(
         &self,
         artefact: &Artefact,
-        sha256: &str,
+        sha256: Sha256,
         survey: &Survey,
         now: Instant,
     ) -> Option<Refusal> {
@@ -60,7 +61,7 @@ impl Refused {
             .collect();
         self.artefacts.retain(|path, _| still_fail.contains(path));
         for (artefact, refusal) in report.refused.iter().map(|(index, r)| (&desired[*index], r)) {
-            let (sha256, basis) = (digest(&artefact.bytes), survey.module(artefact.kind).basis().to_owned());
+            let (sha256, basis) = (artefact.bytes.sha256(), survey.module(artefact.kind).basis().to_owned());
             let before = self.artefacts.get(&artefact.path);
             let before = before.filter(|before| (&before.sha256, &before.basis) == (&sha256, &basis));
             let failures = before.map_or(0, |before| before.failures);

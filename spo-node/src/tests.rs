@@ -22,7 +22,7 @@ use crate::{
     install, install_again,
     kernel::{FilesOnly, Lsm, Order, fake::Fake},
     ledger::LEDGER,
-    refused::Refused,
+    memory::Memory,
 };
 
 fn artefact(kind: Kind, namespace: &str, name: &str, content: &str) -> Artefact {
@@ -461,9 +461,9 @@ fn a_module_that_was_refused_is_left_alone_for_a_while() {
     let host = Root::open(dir.path()).expect("a root");
     let mut kernel = Fake::default();
     let second = Duration::from_secs(1);
-    let (start, mut refused) = (Instant::now(), Refused::new(second * 5, second * 15));
+    let (start, mut memory) = (Instant::now(), Memory::new(second * 5, second * 15));
     let mut run = |kernel: &Fake, desired: &[Artefact], at: u32| {
-        let report = install_again(&host, kernel, desired, &|_| false, &mut refused, start + second * at)
+        let report = install_again(&host, kernel, desired, &|_| false, &mut memory, start + second * at)
             .expect("works");
         (report.outcomes[0].problem.clone(), *kernel.batches.borrow())
     };
@@ -498,11 +498,11 @@ fn what_is_gone_does_not_stay_because_its_successor_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Root::open(dir.path()).expect("a root");
     let kernel = Fake::default();
-    let mut refused = Refused::new(Duration::from_secs(5), Duration::from_secs(5));
+    let mut memory = Memory::new(Duration::from_secs(5), Duration::from_secs(5));
     let of = |namespace, text| artefact(Kind::SelinuxProfile, namespace, "web", text);
     run_with(dir.path(), &kernel, &[of("a", "good")]);
     for _ in 0..2 {
-        install_again(&host, &kernel, &[of("b", "bad")], &|_| false, &mut refused, Instant::now())
+        install_again(&host, &kernel, &[of("b", "bad")], &|_| false, &mut memory, Instant::now())
             .expect("works");
     }
     assert!(kernel.held.borrow().is_empty() && files(dir.path()).is_empty());

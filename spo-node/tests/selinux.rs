@@ -111,7 +111,7 @@ fn a_module_that_another_needs_stays_and_says_why() {
     let kernel = Live::of(root.path());
     let parent = module("parent", GOOD);
     let mut child = module("child", GOOD);
-    child.bytes = b"(block child\n    (blockinherit parent)\n)\n".to_vec();
+    child.bytes = b"(block child\n    (blockinherit parent)\n)\n".to_vec().into();
     let both = run(root.path(), &kernel, &[child.clone(), parent]);
     assert_eq!(both.problems().next(), None, "the order inside a transaction is free: {both:?}");
     let report = run(root.path(), &kernel, &[child]);

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if what == "one changed"
             && let Some(artefact) = desired.first_mut()
         {
-            artefact.bytes.push(b'\n');
+            artefact.bytes = [&artefact.bytes, &b"\n"[..]].concat().into();
         }
         let start = Instant::now();
         let report = install(&host, &FilesOnly, &desired, &|_| false)?;

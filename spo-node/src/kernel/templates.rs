@@ -106,7 +106,7 @@ pub(super) fn digest(templates: &[Template]) -> String {
         all.extend_from_slice(format!("{} {}\n", template.name, template.text.len()).as_bytes());
         all.extend_from_slice(&template.text);
     }
-    crate::artefact::digest(&all)
+    crate::content::Sha256::of(&all).to_string()
 }
 
 /// The modules of the store that came from templates, or were about to.

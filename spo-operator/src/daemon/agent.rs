@@ -19,8 +19,7 @@ use spo_node::{
     host::{Host as _, Root},
     kernel::{Live, Lsm, Selinuxd, Tools},
     ledger::Entry,
-    observe::read_ledger,
-    refused::Refused,
+    memory::Memory,
 };
 
 use super::{
@@ -65,7 +64,7 @@ pub struct Agent {
     kernel: Live,
     kubelet: String,
     builder: Builder,
-    refused: Refused,
+    memory: Memory,
     /// What could not be removed in the last round, and why.
     stuck: Vec<(HostPath, String)>,
     /// What its SecurityProfilesOperatorDaemon said last; `None` if it was never there.
@@ -127,7 +126,7 @@ impl Agent {
             kernel,
             kubelet,
             builder: Builder::default(),
-            refused: Refused::new(RETRY, LOOK),
+            memory: Memory::new(RETRY, LOOK),
             stuck: Vec::new(),
             settings: None,
         })
@@ -190,9 +189,8 @@ impl Agent {
     }
 
     fn install(&mut self, settings: &Settings) -> Result<Round, ApplyError> {
-        let ledger = read_ledger(&self.host)?;
-        let mut plan = self.builder.plan(&self.cache, self.options.kinds, settings, &ledger, &self.kubelet);
-        drop(ledger);
+        let ledger = self.memory.ledger(&self.host)?;
+        let mut plan = self.builder.plan(&self.cache, self.options.kinds, settings, ledger, &self.kubelet);
         let namespaces = self.options.namespaces.as_deref();
         let watched = |key: &ProfileKey| match (namespaces, &key.namespace) {
             (Some(namespaces), Some(namespace)) => namespaces.contains(namespace),
@@ -204,7 +202,7 @@ impl Agent {
             &self.kernel,
             &artefacts,
             &|entry| plan.keeps(entry, watched),
-            &mut self.refused,
+            &mut self.memory,
             Instant::now(),
         );
         let kinds: Vec<Kind> = artefacts.iter().map(|artefact| artefact.kind).collect();
@@ -260,11 +258,14 @@ impl Agent {
 
     /// The profiles whose artefacts cannot be removed, and why. Those that are gone from the cluster are in the log alone:
     /// nobody is left who could be told.
-    fn stuck_profiles<'r>(&self, paths: &'r [(HostPath, String)]) -> BTreeMap<(Kind, ProfileKey), &'r str> {
+    fn stuck_profiles<'r>(
+        &mut self,
+        paths: &'r [(HostPath, String)],
+    ) -> BTreeMap<(Kind, ProfileKey), &'r str> {
         if paths.is_empty() {
             return BTreeMap::new();
         }
-        let ledger = read_ledger(&self.host).unwrap_or_default();
+        let Ok(ledger) = self.memory.ledger(&self.host) else { return BTreeMap::new() };
         let of = |(path, reason): &'r (HostPath, String)| {
             let entry = ledger.entries.get(path)?;
             Some(((entry.kind, entry.key.clone()), reason.as_str()))
@@ -450,7 +451,7 @@ mod tests {
         assert_eq!(path.as_str(), "etc/apparmor.d/spo.production.web");
         assert!(reason.contains("enableAppArmor") && reason.contains("delete profiles before"), "{reason}");
         assert!(root.path().join(path.as_str()).exists());
-        let ledger = read_ledger(&agent.host).expect("reads");
+        let ledger = agent.memory.ledger(&agent.host).expect("reads");
         assert_eq!(ledger.entries.keys().collect::<Vec<_>>(), [path]);
     }
 

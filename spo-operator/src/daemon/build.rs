@@ -17,27 +17,29 @@ use spo_node::{
 use super::{kept::Kept, plan::Subject, refusal::in_one_sentence};
 
 /// The profiles that others build on.
-pub(super) struct Bases<'a>(Vec<(&'a Subject, &'a Kept)>);
+pub(super) struct Bases<'a> {
+    number: u64,
+    kept: Vec<&'a Kept>,
+}
 
 impl<'a> Bases<'a> {
-    pub(super) fn of(subjects: &'a [(Subject, &'a Kept)]) -> Self {
+    pub(super) fn of(subjects: &[(Subject, &'a Kept)]) -> Self {
         let wanted: BTreeSet<(Kind, &str)> = subjects
             .iter()
             .flat_map(|(_, kept)| kept.bases.iter().map(|(kind, name)| (*kind, &**name)))
             .collect();
         let is_base = |subject: &Subject| wanted.contains(&(subject.kind(), subject.key.name.as_str()));
-        let found = subjects.iter().filter(|(subject, _)| is_base(subject));
-        Self(found.map(|(subject, kept)| (subject, *kept)).collect())
+        let found = || subjects.iter().filter(|(subject, _)| is_base(subject));
+        // A label makes no new generation.
+        let each =
+            found().map(|(s, kept)| (s.resource, &s.key, &s.uid, kept.spec, kept.partial, kept.shares_base));
+        let number = hash(&each.collect::<Vec<_>>());
+        Self { number, kept: found().map(|(_, kept)| *kept).collect() }
     }
 
     /// Stands for all of them.
-    pub(super) fn number(&self) -> u64 {
-        // A label makes no new generation.
-        let each = self
-            .0
-            .iter()
-            .map(|(s, kept)| (s.resource, &s.key, &s.uid, kept.spec, kept.partial, kept.shares_base));
-        hash(&each.collect::<Vec<_>>())
+    pub(super) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// They, as profiles find them: `shared` is the namespace of those that the operator brings, `seen` are the
@@ -49,7 +51,7 @@ impl<'a> Bases<'a> {
     ) -> Library {
         let library = shared.cloned().map_or_else(Library::default, Library::sharing);
         let mut library = library.seeing(seen);
-        for (_, kept) in &self.0 {
+        for kept in &self.kept {
             if let Ok(object) = kept.object() {
                 library.add(&object);
             }

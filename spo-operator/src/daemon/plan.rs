@@ -14,7 +14,7 @@ use std::{
 
 use spo_model::{kind::Kind, names::ProfileKey, status::ProfileState};
 use spo_node::{
-    artefact::{Artefact, digest},
+    artefact::Artefact,
     desired::Desired,
     kernel::Lsm,
     ledger::{Entry as Placed, Ledger},
@@ -139,7 +139,6 @@ impl Builder {
             (&a.created, &a.key, a.resource).cmp(&(&b.created, &b.key, b.resource))
         });
         let bases = Bases::of(&subjects);
-        let bases_number = bases.number();
         // Nothing needs it while nothing has to be compiled.
         let library =
             LazyCell::new(|| bases.library(cache.namespace_of(SETTINGS), cache.namespaces_of(SECCOMP)));
@@ -155,14 +154,14 @@ impl Builder {
             ..Plan::default()
         };
         let mut previous = std::mem::take(&mut self.built);
-        for (subject, kept) in &subjects {
-            let id = (subject.resource, subject.key.clone());
+        for (subject, kept) in subjects {
             let verdict = if let Some(why) = kinds.off(subject.kind()) {
                 Verdict::Nothing(ProfileState::Disabled, Some(why))
             } else if let Some(reason) = kept.problem() {
                 refused(reason.to_owned(), ErrorReason::Invalid, true)
             } else {
-                let input = input(subject, kept, bases_number, rules);
+                let input = input(&subject, kept, bases.number(), rules);
+                let id = (subject.resource, subject.key.clone());
                 let (built, note) = match previous.remove(&id).filter(|built| built.input == input) {
                     Some(built) => (built.desired, built.note),
                     None => {
@@ -181,7 +180,7 @@ impl Builder {
             };
             let verdict = match verdict {
                 Verdict::Nothing(ProfileState::Disabled, None)
-                    if kept.in_use && Lsm::of(subject.kind()).is_some() && has(ledger, subject) =>
+                    if kept.in_use && Lsm::of(subject.kind()).is_some() && has(ledger, &subject) =>
                 {
                     plan.kept.insert((subject.kind(), subject.key.clone()));
                     Verdict::Nothing(ProfileState::Disabled, Some(STILL_USED))
@@ -191,7 +190,7 @@ impl Builder {
             if let Verdict::Refused(Refusal { keep: true, .. }) = &verdict {
                 plan.kept.insert((subject.kind(), subject.key.clone()));
             }
-            plan.verdicts.push((subject.clone(), verdict));
+            plan.verdicts.push((subject, verdict));
         }
         plan
     }
@@ -255,7 +254,7 @@ fn judge(
 fn is_there(artefact: &Artefact, ledger: &Ledger) -> bool {
     let placed = ledger.entries.get(&artefact.path);
     let same = |entry: &Placed| (entry.kind, &entry.key) == (artefact.kind, &artefact.key);
-    placed.is_some_and(|e| same(e) && !e.pending && e.sha256 == digest(&artefact.bytes))
+    placed.is_some_and(|e| same(e) && !e.pending && e.sha256 == artefact.bytes.sha256())
 }
 
 fn refused(message: String, reason: ErrorReason, keep: bool) -> Verdict {

@@ -14,7 +14,7 @@ use spo_model::{
     node_status::{NodeReport, NodeStatusStatus, UidStart},
     status::ProfileState,
 };
-use spo_node::artefact::digest;
+use spo_node::content::Sha256;
 
 use super::agent::Standing;
 use crate::cluster::{names, watch::Name};
@@ -61,13 +61,13 @@ impl Reporting {
 
 /// The value of [`names::NODE_LABEL`] for a node: its name, or a hash of it where that is too long for a label.
 pub fn node_label(node: &str) -> String {
-    if node.len() <= 63 { node.to_owned() } else { digest(node.as_bytes())[..63].to_owned() }
+    if node.len() <= 63 { node.to_owned() } else { format!("{:.63}", Sha256::of(node.as_bytes())) }
 }
 
 /// The name of the one object of a node that reports all of its profiles at once.
 pub fn node_object_name(node: &str) -> String {
     let name = format!("node-{node}");
-    if name.len() <= 253 { name } else { format!("node-{}", digest(node.as_bytes())) }
+    if name.len() <= 253 { name } else { format!("node-{}", Sha256::of(node.as_bytes())) }
 }
 
 /// A SecurityProfileNodeStatus: as it should be, or as far as it was read.

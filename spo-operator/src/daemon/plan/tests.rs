@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 use spo_model::daemon::StatusMode;
+use spo_node::content::Sha256;
 
 use super::*;
 use crate::daemon::fixture::{cache, object, profile};
@@ -68,7 +69,7 @@ fn a_base_that_arrives_or_changes_reaches_those_who_build_on_it() {
     let both = plan(&mut builder, &all, ALL, &open());
     let text = |plan: &Plan| {
         let mine = plan.artefacts.iter().find(|artefact| artefact.key.name.as_str() == "user");
-        String::from_utf8(mine.expect("an artefact").bytes.clone()).expect("text")
+        String::from_utf8(mine.expect("an artefact").bytes.to_vec()).expect("text")
     };
     assert!(text(&both).contains("mount"));
     builder.take_back(both.artefacts, &both.verdicts);
@@ -93,7 +94,7 @@ fn a_base_of_another_namespace_is_used_while_it_is_shared() {
     all[1]["metadata"]["labels"] = json!({ "spo.x-k8s.io/share-base": "true" });
     let shared = plan(&mut builder, &all, ALL, &open());
     let mine = shared.artefacts.iter().find(|artefact| artefact.key.name.as_str() == "user");
-    let text = String::from_utf8(mine.expect("an artefact").bytes.clone()).expect("text");
+    let text = String::from_utf8(mine.expect("an artefact").bytes.to_vec()).expect("text");
     assert!(text.contains("mount"), "{text}");
     builder.take_back(shared.artefacts, &shared.verdicts);
     all[1]["metadata"]["labels"] = json!({ "spo.x-k8s.io/share-base": "false" });
@@ -172,7 +173,7 @@ fn settings_that_cannot_be_read_let_nothing_new_through_and_remove_nothing() {
     let first = plan(&mut builder, &all[..1], ALL, &open());
     let mut ledger = Ledger::default();
     let old = &first.artefacts[0];
-    let there = Placed { sha256: digest(&old.bytes), ..placed("old") };
+    let there = Placed { sha256: old.bytes.sha256(), ..placed("old") };
     ledger.entries.insert(old.path.clone(), there);
     // As after a restart: nothing is remembered.
     let plan = Builder::default().plan(&cache(&all), ALL, &broken, &ledger, KUBELET);
@@ -231,7 +232,7 @@ fn unreadable_settings_let_no_new_selinux_profile_through_and_remove_none() {
     let generous = selinux_settings(&json!({ "options": { "allowedTypes": ["shadow_t"] } }));
     let first = plan(&mut Builder::default(), std::slice::from_ref(&shadow), ALL, &generous);
     let there = &first.artefacts[0];
-    let entry = Placed { kind: there.kind, sha256: digest(&there.bytes), ..placed("web") };
+    let entry = Placed { kind: there.kind, sha256: there.bytes.sha256(), ..placed("web") };
     let mut ledger = Ledger::default();
     ledger.entries.insert(there.path.clone(), entry);
     let documents = cache(&[shadow]);
@@ -316,7 +317,7 @@ fn placed(name: &str) -> Placed {
         key: ProfileKey::new(Some("production"), name).expect("a key"),
         kernel_name: None,
         source: String::new(),
-        sha256: String::new(),
+        sha256: Sha256::of(b""),
         pending: false,
         before: None,
         stamp: None,
