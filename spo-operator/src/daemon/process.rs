@@ -106,6 +106,9 @@ const LONGEST: Duration = Duration::from_millis(200);
 /// How many requests are under way at once.
 const REQUESTS: usize = 8;
 
+/// The longest rest between two rounds, the first of which had much to do.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
 /// The longest time between two looks at the host that nobody asked for; up to a quarter is added, so that nodes that
 /// started together do not stay together.
 pub(super) const LOOK: Duration = Duration::from_secs(600);
@@ -223,6 +226,7 @@ async fn start(
         seen: Seen::and(in_kernel_and_in_use),
         patience: Instant::now() + PATIENCE,
         look_at: Instant::now() + LOOK,
+        rested: Instant::now(),
         look: look(arguments.with_selinux, &arguments.node_name),
         failures: Failures::default(),
         reporting,
@@ -277,6 +281,8 @@ struct Loop {
     /// Until when the first round waits for what the API server has of this node.
     patience: Instant,
     look_at: Instant,
+    /// Before when what has changed waits for more.
+    rested: Instant,
     /// The time between two looks.
     look: Duration,
     failures: Failures,
@@ -384,7 +390,7 @@ impl Loop {
     fn next_round(&self) -> Instant {
         match self.dirty {
             Some((first, last)) if self.is_complete() => {
-                let due = (last + QUIET).min(first + LONGEST).min(self.look_at);
+                let due = (last + QUIET).min(first + LONGEST).max(self.rested).min(self.look_at);
                 // What is on the API server already need not be told again; but files do not wait for it for long.
                 if self.reporter.is_listed() { due } else { due.max(self.patience) }
             }
@@ -414,6 +420,7 @@ impl Loop {
 
     fn finished(&mut self, round: Round) {
         let now = Instant::now();
+        self.rested = now + rest(round.took);
         self.metrics.round(&round);
         if let Some(wait) = self.failures.wait(&round.retry) {
             self.look_at = self.look_at.min(now + wait);
@@ -488,6 +495,12 @@ fn in_kernel_and_in_use(watch: &Watch, document: &Value) -> Vec<Option<String>> 
     vec![in_use.then(String::new)]
 }
 
+/// How long the next round waits behind one that took so long: a node that has much to do is given less to do. Where it has
+/// not, a round is over in less than a third of [`QUIET`].
+fn rest(took: Duration) -> Duration {
+    took.saturating_mul(3).min(LONGEST_REST)
+}
+
 /// The time between two looks at a host: up to a quarter longer than the shortest, the same for one node each time.
 fn look(selinux: bool, node: &str) -> Duration {
     let shortest = if selinux { LOOK } else { CHEAP_LOOK };
@@ -534,6 +547,13 @@ mod tests {
             assert!(dear >= LOOK && dear <= LOOK * 5 / 4, "{node}: {dear:?}");
         }
         assert_ne!(look(false, "node-1"), look(false, "node-2"));
+    }
+
+    #[test]
+    fn a_round_waits_for_the_one_before_only_if_that_took_long() {
+        assert!(rest(Duration::from_millis(9)) < QUIET);
+        assert_eq!(rest(Duration::from_millis(300)), Duration::from_millis(900));
+        assert_eq!(rest(LONGEST_ROUND), LONGEST_REST);
     }
 
     #[test]

@@ -29,10 +29,11 @@ const GRACE: Duration = Duration::from_secs(2);
 /// profile waits for nothing and many are told together, ...
 const EACH: Duration = Duration::from_millis(125);
 /// ... at most so much, ...
-const ALL: Duration = Duration::from_secs(1);
-/// ... but at least so many times what the write took, so that the nodes of a large cluster do not take all of an API
-/// server, ...
+const ALL: Duration = Duration::from_millis(1500);
+/// ... but at least so many times what the write took longer than an API server takes that has little to do, so that the
+/// nodes of a large cluster do not take all of it, ...
 const PATIENCE: u32 = 10;
+const UNHURRIED: Duration = Duration::from_millis(50);
 /// ... and never more than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -145,6 +146,8 @@ struct Later {
 impl Reporter {
     /// Takes note of what the node has to say now.
     pub fn want(&mut self, mode: StatusMode, wanted: BTreeMap<Name, NodeStatus>, now: Instant) {
+        // Nothing that was looked at before needs another look, unless it is wanted otherwise.
+        let again = self.mode == mode && self.wanted.is_some();
         self.mode = mode;
         let before = self.wanted.take().unwrap_or_default();
         let wanted = wanted.into_iter().map(|(name, status)| {
@@ -158,11 +161,15 @@ impl Reporter {
             (name, Wanted { digest, status, written })
         });
         self.wanted = Some(wanted.collect());
-        let names: BTreeSet<Name> = before
-            .into_keys()
-            .chain(self.known.keys().cloned())
-            .chain(self.wanted.iter().flat_map(BTreeMap::keys).cloned())
-            .collect();
+        let all = self.wanted.iter().flatten();
+        let other =
+            all.filter(|(name, new)| before.get(*name).is_none_or(|old| !again || old.digest != new.digest));
+        let mut names: BTreeSet<Name> = other.map(|(name, _)| name.clone()).collect();
+        let is_wanted = |name: &Name| self.wanted.as_ref().is_some_and(|wanted| wanted.contains_key(name));
+        names.extend(before.into_keys().filter(|name| !is_wanted(name)));
+        if !again {
+            names.extend(self.known.keys().cloned());
+        }
         for name in names {
             self.look(&name, now);
         }
@@ -309,7 +316,7 @@ impl Reporter {
         let free_at = self.free_at.map_or(now, |at| at.max(now)) + EACH.saturating_mul(changes).min(ALL);
         let free_at = free_at.min(now + ALL);
         self.free_at = Some(free_at);
-        (free_at - now).max(took.saturating_mul(PATIENCE)).min(LONGEST)
+        (free_at - now).max(took.saturating_sub(UNHURRIED).saturating_mul(PATIENCE)).min(LONGEST)
     }
 
     /// What the API server says about the state of an object.

@@ -325,7 +325,7 @@ fn an_api_server_that_is_busy_is_asked_less() {
     let mut server = Server::new();
     server.want_per_node(&["a"]);
     server.serve();
-    for (took, pause) in [(1, EACH), (200, Duration::from_secs(2)), (60_000, LONGEST)] {
+    for (took, pause) in [(1, EACH), (50, EACH), (200, Duration::from_millis(1500)), (60_000, LONGEST)] {
         server.now += LONGEST;
         server.want_per_node(&["a", &format!("after-{took}")]);
         let write = server.reporter.next(server.now).expect("a write");
