@@ -305,14 +305,12 @@ impl ApiServer {
         Ok(said)
     }
 
-    /// Starts `kubectl` as the administrator and lets it run: what it prints comes as it becomes known.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn follow(&self, arguments: &[&str]) -> Result<Child, Box<dyn Error>> {
+    /// A `kubectl` of the administrator that runs for long: what it prints comes as it becomes known.
+    pub fn following(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.commands.join("kubectl"));
         command.args(arguments).env("KUBECONFIG", self.kubeconfig()).env("HOME", self.dir.path());
-        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
     }
 
     /// Puts a relay between the server and all who get a kubeconfig from now on; the administrator connects directly.

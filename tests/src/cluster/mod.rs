@@ -22,7 +22,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -262,17 +262,15 @@ impl Cluster {
             .into())
     }
 
-    /// Starts `kubectl` as the administrator and lets it run: what it prints comes as it becomes known.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn follow(&self, arguments: &[&str]) -> Result<Child, Box<dyn Error>> {
+    /// A `kubectl` of the administrator that runs for long: what it prints comes as it becomes known.
+    pub fn following(&self, arguments: &[&str]) -> Command {
         let mut command = self.network.command(self.commands.join("kubectl"));
         command
             .args(arguments)
             .env("KUBECONFIG", self.dir.path().join("admin.kubeconfig"))
             .env("HOME", self.dir.path());
-        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
     }
 
     /// The API server's audit log: every request that changes something.

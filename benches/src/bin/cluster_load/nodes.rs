@@ -63,7 +63,7 @@ fn run(arguments: &Arguments, mode: Mode) -> Result<Column, Box<dyn Error>> {
     thread::sleep(Duration::from_secs(5));
 
     let mut log = AuditLog::from_now(&cluster.audit_log())?;
-    let mut states = States::of(cluster.follow(&States::arguments(NAMESPACE))?)?;
+    let mut states = States::of(|arguments| cluster.following(arguments), NAMESPACE)?;
     let start = Instant::now();
     cluster.good(&["apply", "-f", &file.to_string_lossy()], "")?;
     let applied = Instant::now();

@@ -4,41 +4,57 @@ use std::{
     collections::BTreeMap,
     error::Error,
     io::{BufRead as _, BufReader},
-    process::Child,
-    sync::mpsc::{Receiver, channel},
+    process::{Child, Command},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 const INSTALLED: &str = "Installed";
 
-/// A `kubectl get --watch`, and what it has said.
+/// Who hears nothing for so long asks.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What `kubectl get --watch` has said. A busy API server ends watches: then another client follows, and what was missed
+/// in between is asked for when nothing is heard any more.
 pub(crate) struct States {
-    client: Child,
+    list: Command,
+    heard: Instant,
+    /// The client of now; `None` when no other one may follow.
+    client: Arc<Mutex<Option<Child>>>,
     told: Receiver<(Instant, String)>,
     /// When each profile was first heard of, and when it became Installed.
     profiles: BTreeMap<String, (Instant, Option<Instant>)>,
 }
 
 impl States {
-    /// The arguments of the `kubectl` that [`Self::of`] reads.
-    pub(crate) const fn arguments(namespace: &str) -> [&str; 7] {
-        let line = r#"jsonpath={.metadata.name} {.status.status}{"\n"}"#;
-        ["get", "seccompprofiles", "-n", namespace, "-w", "-o", line]
-    }
-
-    /// Reads what a client says from now on.
-    pub(crate) fn of(mut client: Child) -> Result<Self, Box<dyn Error>> {
-        let lines = BufReader::new(client.stdout.take().ok_or("kubectl has no output")?);
+    /// Reads from now on what clients of a cluster say, one after the other; `kubectl` makes one with some arguments.
+    pub(crate) fn of(kubectl: impl Fn(&[&str]) -> Command, namespace: &str) -> Result<Self, Box<dyn Error>> {
+        const ONE: &str = r#"{.metadata.name} {.status.status}{"\n"}"#;
+        let arguments = ["get", "seccompprofiles", "-n", namespace, "-o"];
+        let each = format!("jsonpath={{range .items[*]}}{ONE}{{end}}");
+        let list = kubectl(&[&arguments[..], &[&each]].concat());
+        let one = format!("jsonpath={ONE}");
+        let mut command = kubectl(&[&arguments[..], &[&one, "-w"]].concat());
+        let client = Arc::new(Mutex::new(Some(command.spawn()?)));
         let (sender, told) = channel();
+        let shared = Arc::clone(&client);
         thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                if sender.send((Instant::now(), line)).is_err() {
-                    return;
+            while tell_all(&shared, &sender) {
+                thread::sleep(Duration::from_millis(100));
+                let mut client = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(before) = client.as_mut() else { return };
+                end(before);
+                match command.spawn() {
+                    Ok(next) => *client = Some(next),
+                    Err(error) => return eprintln!("kubectl cannot be started again: {error}"),
                 }
             }
         });
-        Ok(Self { client, told, profiles: BTreeMap::new() })
+        Ok(Self { list, heard: Instant::now(), client, told, profiles: BTreeMap::new() })
     }
 
     /// Waits until so many profiles are Installed, and says when the last one became so.
@@ -50,14 +66,30 @@ impl States {
 
     /// Takes note of what was said, and counts those that are Installed.
     pub(crate) fn read(&mut self) -> usize {
-        for (at, line) in self.told.try_iter() {
-            let (name, state) = line.split_once(' ').unwrap_or((&line, ""));
-            let (_, installed) = self.profiles.entry(name.to_owned()).or_insert((at, None));
-            if state == INSTALLED {
-                installed.get_or_insert(at);
+        let told: Vec<_> = self.told.try_iter().collect();
+        let now = Instant::now();
+        if !told.is_empty() {
+            self.heard = now;
+        }
+        for (at, line) in told {
+            self.note(at, &line);
+        }
+        if now.duration_since(self.heard) > SILENCE {
+            self.heard = now;
+            let list = self.list.output().map(|output| output.stdout).unwrap_or_default();
+            for line in String::from_utf8_lossy(&list).lines() {
+                self.note(now, line);
             }
         }
         self.profiles.values().filter(|(_, installed)| installed.is_some()).count()
+    }
+
+    fn note(&mut self, at: Instant, line: &str) {
+        let (name, state) = line.split_once(' ').unwrap_or((line, ""));
+        let (_, installed) = self.profiles.entry(name.to_owned()).or_insert((at, None));
+        if state == INSTALLED {
+            installed.get_or_insert(at);
+        }
     }
 
     /// How long each profile whose name begins so took from when it was first heard of, the shortest first.
@@ -72,9 +104,31 @@ impl States {
 
 impl Drop for States {
     fn drop(&mut self) {
-        let _ = self.client.kill();
-        let _ = self.client.wait();
+        if let Some(mut client) = self.client.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            end(&mut client);
+        }
     }
+}
+
+/// Passes on what a client says until it ends, and returns whether somebody listens still.
+fn tell_all(client: &Mutex<Option<Child>>, sender: &Sender<(Instant, String)>) -> bool {
+    let output = client
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_mut()
+        .and_then(|client| client.stdout.take());
+    let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines().map_while(Result::ok));
+    for line in lines {
+        if sender.send((Instant::now(), line)).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+fn end(client: &mut Child) {
+    let _ = client.kill();
+    let _ = client.wait();
 }
 
 /// Looks often whether something is so, and says since when.
