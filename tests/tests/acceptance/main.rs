@@ -25,7 +25,7 @@
 //! | 17 privileged Jobs reload SELinux | `accounts_have_the_rights_they_need_and_no_more` (`tests/tests/deploy.rs`): agents may not make Jobs |
 //! | 18 the block of a raw profile is not what its status says | `a_raw_profile_is_found_and_its_alias_believed` (`spo-operator/src/webhook/index.rs`), `selinux_profiles_in_a_guest` (`tests/tests/kernel.rs`) |
 //! | 19 raw policy leaves its block | `defect_19_raw_selinux_text_cannot_leave_its_block` (`spo-operator/src/webhook/validate/tests.rs`), `raw_policy_stays_inside_its_block` (`spo-selinux-cil/src/render/tests.rs`) |
-//! | 20 SELinux profiles in use are removed | `a_profile_that_is_held_stays_and_says_so` (`spo-operator/src/daemon/agent.rs`), `profiles_in_use_stay_and_vanished_nodes_do_not_matter` (`tests/tests/manager/main.rs`) |
+//! | 20 SELinux profiles in use are removed | `a_profile_that_is_held_stays_and_says_so` (`spo-operator/src/daemon/agent/tests.rs`), `profiles_in_use_stay_and_vanished_nodes_do_not_matter` (`tests/tests/manager/main.rs`) |
 //! | 21 containers, kinds and paths that do not count as use | `profiles_come_and_go`, `every_container_counts_and_so_does_the_pod` (`spo-operator/src/workloads.rs`) |
 //! | 22 the SPOD does not follow its DaemonSet | `it_runs_only_when_everything_is_of_the_latest_generation` (`spo-operator/src/manager/rollout.rs`), `it_converges_after_outages_and_repairs_what_others_change` and `a_spod_that_cannot_be_applied_is_an_error_until_it_can` (`tests/tests/manager/main.rs`) |
 //! | 23 what is switched off stays | `nothing_sticks` (`spo-operator/src/render/tests.rs`), `the_configuration_takes_effect` |
