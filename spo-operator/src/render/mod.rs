@@ -135,7 +135,7 @@ pub fn spod(
     }
     objects.push(agent::daemon_set(name, &spod.spec, environment));
     if environment.service_monitors {
-        objects.extend(monitoring::service_monitors(&spod.spec, environment));
+        objects.extend(monitoring::service_monitors(&spod.spec, mode != WebhookMode::Static, environment));
     }
     if let Some(owner) = owner(spod) {
         for object in &mut objects {

@@ -1,4 +1,4 @@
-//! How the metrics of the agents and of the managers are found.
+//! How the metrics of the agents, the managers and the webhooks are found.
 
 use serde_json::{Value, json};
 use spo_model::daemon::DaemonSpec;
@@ -30,8 +30,8 @@ pub(super) fn services(environment: &Environment) -> Vec<Value> {
     vec![agents, service(MANAGER_SERVICE, MANAGERS, "manager")]
 }
 
-/// What tells Prometheus to scrape each agent and each manager.
-pub(super) fn service_monitors(spec: &DaemonSpec, environment: &Environment) -> Vec<Value> {
+/// What tells Prometheus to scrape each agent, each manager and each webhook that the manager runs.
+pub(super) fn service_monitors(spec: &DaemonSpec, webhook: bool, environment: &Environment) -> Vec<Value> {
     let monitor = |name: &str, component: &str, endpoints: Vec<Value>| {
         let namespace = &environment.namespace;
         let mut monitor =
@@ -45,30 +45,48 @@ pub(super) fn service_monitors(spec: &DaemonSpec, environment: &Environment) -> 
         monitor
     };
     let insecure = spec.enable_insecure_metrics_access == Some(true);
-    let agents = [PROCESS, SPOD].map(|path| endpoint(path, insecure, environment));
+    let agents = [PROCESS, SPOD].map(|path| match insecure {
+        true => json!({ "path": path, "port": PORT, "interval": INTERVAL, "scheme": "http" }),
+        false => endpoint(path, &METRICS, environment),
+    });
     // The SPOD says nothing about the managers, which it comes from.
-    let managers = vec![endpoint(PROCESS, false, environment)];
-    vec![
+    let managers = vec![endpoint(PROCESS, &METRICS, environment)];
+    let mut monitors = vec![
         monitor("security-profiles-operator-monitor", AGENTS, agents.into()),
         monitor("security-profiles-operator-manager-monitor", MANAGERS, managers),
-    ]
+    ];
+    if webhook {
+        let webhooks = vec![endpoint(PROCESS, &ADMISSION, environment)];
+        monitors.push(monitor("security-profiles-operator-webhook-monitor", WEBHOOKS, webhooks));
+    }
+    monitors
 }
+
+/// A certificate, as who connects knows it.
+struct Server {
+    /// The Service that it is for. Managers have the agents' certificate, and from the service CA that is for one Service
+    /// alone.
+    service: &'static str,
+    /// The Secret in which it is.
+    secret: &'static str,
+}
+
+const METRICS: Server = Server { service: names::METRICS_SERVICE, secret: names::METRICS_SECRET };
+const ADMISSION: Server = Server { service: names::WEBHOOK_SERVICE, secret: names::WEBHOOK_SECRET };
+
+const INTERVAL: &str = "10s";
 
 /// What Services are parts of, by which ServiceMonitors find them.
 const AGENTS: &str = "metrics";
 const MANAGERS: &str = "manager-metrics";
+pub(super) const WEBHOOKS: &str = "webhook";
 
-fn endpoint(path: &str, insecure: bool, environment: &Environment) -> Value {
-    let mut endpoint = json!({ "path": path, "port": PORT, "interval": "10s" });
-    if insecure {
-        endpoint["scheme"] = json!("http");
-        return endpoint;
-    }
+fn endpoint(path: &str, server: &Server, environment: &Environment) -> Value {
+    let mut endpoint = json!({ "path": path, "port": PORT, "interval": INTERVAL, "scheme": "https" });
     let authority = match environment.service_ca {
         true => json!({ "configMap": { "name": service_ca::AUTHORITY.0, "key": service_ca::AUTHORITY.1 } }),
-        false => json!({ "secret": { "name": names::METRICS_SECRET, "key": "ca.crt" } }),
+        false => json!({ "secret": { "name": server.secret, "key": "ca.crt" } }),
     };
-    endpoint["scheme"] = json!("https");
     if environment.metrics_token {
         endpoint["authorization"] =
             json!({ "type": "Bearer", "credentials": { "name": METRICS_TOKEN, "key": "token" } });
@@ -76,9 +94,8 @@ fn endpoint(path: &str, insecure: bool, environment: &Environment) -> Value {
         // Prometheus's own account, which an administrator has given the right to read them.
         endpoint["bearerTokenFile"] = json!("/var/run/secrets/kubernetes.io/serviceaccount/token");
     }
-    // Managers have the agents' certificate, and from the service CA that is for one Service alone.
     endpoint["tlsConfig"] = json!({
-        "serverName": format!("{}.{}.svc", names::METRICS_SERVICE, environment.namespace),
+        "serverName": format!("{}.{}.svc", server.service, environment.namespace),
         "ca": authority,
     });
     endpoint
@@ -95,7 +112,7 @@ mod tests {
     fn monitors_name_no_secret_that_is_not_installed() {
         let text = |metrics_token: bool| {
             let environment = Environment { metrics_token, ..Environment::new("spo") };
-            json!(service_monitors(&DaemonSpec::default(), &environment)).to_string()
+            json!(service_monitors(&DaemonSpec::default(), true, &environment)).to_string()
         };
         assert!(text(true).contains(METRICS_TOKEN));
         assert!(!text(false).contains(METRICS_TOKEN) && text(false).contains("bearerTokenFile"));

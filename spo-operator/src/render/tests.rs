@@ -212,7 +212,7 @@ fn webhooks_cannot_be_evaded_and_do_not_block() {
     }
 }
 
-/// Each ServiceMonitor finds one Service, its port, and a certificate that is for the name it expects.
+/// Each ServiceMonitor finds one Service, its port, and the certificate that is for the name it expects.
 #[test]
 fn the_monitors_find_the_services_ports() {
     let objects = render(json!({}), &environment());
@@ -229,12 +229,17 @@ fn the_monitors_find_the_services_ports() {
         for endpoint in monitor["spec"]["endpoints"].as_array().expect("a list") {
             assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
             assert_eq!(endpoint["scheme"], "https");
-            let [_, server] = &crate::manager::trust::servers(names::OPERATOR)[..] else { panic!("two") };
-            let expected = endpoint["tlsConfig"]["serverName"].as_str().expect("a name");
-            assert!(server.names.iter().any(|name| name == expected), "{expected}");
+            let tls = &endpoint["tlsConfig"];
+            let servers = crate::manager::trust::servers(names::OPERATOR);
+            let server = servers.iter().find(|server| tls["ca"]["secret"]["name"] == *server.secret);
+            let expected = tls["serverName"].as_str().expect("a name");
+            assert!(server.expect("a Secret").names.iter().any(|name| name == expected), "{expected}");
         }
     }
-    assert_eq!(found, ["metrics", "metrics-manager"]);
+    assert_eq!(found, ["metrics", "metrics-manager", "webhook-service"]);
+    // Who installs the webhooks installs what finds them.
+    let is_static = render(json!({ "webhook": { "mode": "Static" } }), &environment());
+    assert_eq!(is_static.iter().filter(|o| o["kind"] == "ServiceMonitor").count(), 2);
 }
 
 /// OpenShift's annotations are where its service CA looks for them, and nowhere without it. What it injects is not

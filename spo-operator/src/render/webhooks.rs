@@ -18,7 +18,9 @@ use spo_model::{
 use super::{
     Environment,
     container::{add_probes, container, resources},
-    data, has_startup_taint, object, pull_secrets, put,
+    data, has_startup_taint,
+    monitoring::WEBHOOKS,
+    object, pull_secrets, put,
     replicas::WEBHOOK,
     service_ca, tolerate_startup_taint,
 };
@@ -29,7 +31,7 @@ pub(super) fn workload(spec: &DaemonSpec, environment: &Environment) -> Vec<Valu
     let mut objects = vec![admission(environment)];
     // The service CA makes a certificate for one Service.
     if !environment.service_ca {
-        objects.push(service(names::CONVERSION_SERVICE, true, environment));
+        objects.push(service(names::CONVERSION_SERVICE, "webhook-conversion", true, environment));
     }
     objects.extend([deployment(spec, environment), WEBHOOK.budget(&environment.namespace)]);
     objects
@@ -57,15 +59,15 @@ pub(super) fn configurations(spec: &DaemonSpec, environment: &Environment) -> Ve
 
 /// What admission is asked through: a replica without caches would have to refuse.
 fn admission(environment: &Environment) -> Value {
-    let mut service = service(names::WEBHOOK_SERVICE, environment.service_ca, environment);
+    let mut service = service(names::WEBHOOK_SERVICE, WEBHOOKS, environment.service_ca, environment);
     service_ca::serve(&mut service, names::WEBHOOK_SECRET, environment);
     service
 }
 
 /// A Service of the replicas. A replica is ready once its caches are filled; the API server may have to convert what
 /// fills them, so conversion has to reach those that are not.
-fn service(name: &str, not_ready_too: bool, environment: &Environment) -> Value {
-    let mut service = object("v1", "Service", Some(&environment.namespace), name, "webhook");
+fn service(name: &str, component: &str, not_ready_too: bool, environment: &Environment) -> Value {
+    let mut service = object("v1", "Service", Some(&environment.namespace), name, component);
     service["spec"] = json!({
         "selector": { names::APP_LABEL: names::OPERATOR, "name": names::WEBHOOK },
         "ports": [{ "name": "https", "port": 443, "targetPort": names::HTTPS_PORT, "protocol": "TCP" }],

@@ -46,8 +46,11 @@ fn selinux_is_on_in_openshift_unless_the_spod_says_otherwise() -> Outcome {
 /// Prometheus' operator is installed after ours, and more than once.
 #[test]
 fn monitors_come_with_their_definition_and_come_back() -> Outcome {
-    const MONITORS: [&str; 2] =
-        ["security-profiles-operator-monitor", "security-profiles-operator-manager-monitor"];
+    const MONITORS: [&str; 3] = [
+        "security-profiles-operator-monitor",
+        "security-profiles-operator-manager-monitor",
+        "security-profiles-operator-webhook-monitor",
+    ];
     let Some(mut operator) = Operator::install(Admission::Off)? else { return Ok(()) };
     operator.manager("first", &[])?;
     operator.until("agents", AGENTS, |set| !set.is_null())?;
