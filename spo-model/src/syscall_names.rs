@@ -38,7 +38,7 @@ pub fn suggest(name: &str) -> Option<&'static str> {
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours that turn one text into the other; `None` if they are
-/// more than `limit`, or a text is longer than [`LONGEST`].
+/// more than `limit`, or `b` is longer than [`LONGEST`].
 fn edit_distance(a: &[u8], b: &[u8], limit: usize) -> Option<usize> {
     let mut rows = [[0; LONGEST + 1]; 3];
     let width = b.len() + 1;

@@ -125,7 +125,8 @@ pub fn apply(
     if plan.is_empty() {
         return Ok(report);
     }
-    let (ledger, _) = (std::mem::take(&mut observed.ledger), observed.ledger_stamp.take());
+    let ledger = std::mem::take(&mut observed.ledger);
+    observed.ledger_stamp = None;
     let mut pending = BTreeMap::new();
     for (artefact, decision) in desired.iter().zip(&plan.decisions) {
         if let Decision::Write { sha256, before } = decision {

@@ -75,22 +75,16 @@ impl FromStr for Sha256 {
 
     fn from_str(text: &str) -> Result<Self, BadSha256> {
         let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(BadSha256),
         };
-        let (pairs, rest) = text.as_bytes().as_chunks();
+        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| BadSha256)?;
         let mut bytes = [0; 32];
-        let same_length = pairs.len() == bytes.len() && rest.is_empty();
-        let good = same_length
-            && bytes.iter_mut().zip(pairs).all(|(to, [high, low])| {
-                let byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low);
-                byte.is_some_and(|byte| {
-                    *to = byte;
-                    true
-                })
-            });
-        if good { Ok(Self(bytes)) } else { Err(BadSha256) }
+        for (to, [high, low]) in bytes.iter_mut().zip(text.as_chunks().0) {
+            *to = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self(bytes))
     }
 }
 

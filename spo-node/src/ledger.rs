@@ -26,11 +26,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// One without artefacts.
-    pub const fn new() -> Self {
-        Self { format: Format::One, entries: BTreeMap::new() }
-    }
-
     /// The ledger with some entries as they are about to be.
     pub(crate) const fn with<'a>(&'a self, changes: &'a BTreeMap<HostPath, Entry>) -> Changed<'a> {
         Changed { ledger: self, changes }

@@ -25,8 +25,8 @@ pub struct Memory {
 impl Memory {
     /// Of nothing. After its first refusal a security module is left alone for `first`, after each further one of the same
     /// bytes twice as long, up to `most`.
-    pub const fn new(first: Duration, most: Duration) -> Self {
-        Self { refused: Refused::new(first, most), ledger: Ledger::new(), stamp: None }
+    pub fn new(first: Duration, most: Duration) -> Self {
+        Self { refused: Refused::new(first, most), ledger: Ledger::default(), stamp: None }
     }
 
     /// The ledger of the host, read again only if its file looks different.
